@@ -1,0 +1,1 @@
+"""The asynchronous client. `client/make_sync.py` makes the synchronous one from it."""

@@ -1,0 +1,263 @@
+# Made by client/make_sync.py from client/watchword/client/_async/users.py. Do not edit: change that file and run `make generate`.
+"""Accounts of people."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from watchword.client import _convert
+from watchword.client._sync.connection import Connection
+from watchword.client._sync.pages import walk
+from watchword.client._transport import new_id
+from watchword.client.models import UNSET, Page, Unset, User, UserBatch, UserStatus
+from watchword.v1 import users_pb2
+
+
+class Users:
+    """Accounts of people. What is common to all methods is described at `Client`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def create(
+        self,
+        *,
+        email: str | None = None,
+        username: str | None = None,
+        display_name: str | None = None,
+        locale: str | None = None,
+        external_id: str | None = None,
+        attributes: Mapping[str, Any] | None = None,
+        password: str | None = None,
+        request_id: str | None = None,
+    ) -> User:
+        """Create a user, active at once.
+
+        Args:
+            email: The e-mail address. At least one of it, username and external id is needed; each is unique.
+            username: A name to sign in with, 1 to 64 characters without "@".
+            display_name: The name to show to people; at most 512 bytes.
+            locale: A BCP 47 language tag.
+            external_id: Your own id of the user; at most 256 bytes.
+            attributes: Whatever else you keep of the user; a JSON object of at most 16 KiB.
+            password: 8 to 256 characters. Default: the user cannot sign in with a password yet.
+            request_id: See `Client`.
+
+        Raises:
+            AlreadyExistsError: Another user has the address, the username or the external id.
+            PasswordRefusedError: The password is too short, too long, common or personal.
+            ServerBusyError: Too many passwords wait to be hashed.
+
+        """
+        request = users_pb2.CreateUserRequest(
+            user=_convert.user_message(
+                email=email,
+                username=username,
+                display_name=display_name,
+                locale=locale,
+                external_id=external_id,
+                attributes=attributes,
+            ),
+            password=password or "",
+            request_id=request_id or new_id(),
+        )
+        response = self._connection.call(request, users_pb2.CreateUserResponse)
+        return _convert.user(response.user)
+
+    def get(self, user_id: str) -> User:
+        """Get a user, even a deleted one.
+
+        Raises:
+            NotFoundError: There is none.
+
+        """
+        return self._get(users_pb2.GetUserRequest(user_id=user_id))
+
+    def get_by_email(self, email: str) -> User:
+        """Get a user by e-mail address, whatever the case.
+
+        Raises:
+            NotFoundError: There is none.
+
+        """
+        return self._get(users_pb2.GetUserRequest(email=email))
+
+    def get_by_username(self, username: str) -> User:
+        """Get a user by username, whatever the case.
+
+        Raises:
+            NotFoundError: There is none.
+
+        """
+        return self._get(users_pb2.GetUserRequest(username=username))
+
+    def get_by_external_id(self, external_id: str) -> User:
+        """Get a user by your own id, compared byte for byte.
+
+        Raises:
+            NotFoundError: There is none.
+
+        """
+        return self._get(users_pb2.GetUserRequest(external_id=external_id))
+
+    def _get(self, request: users_pb2.GetUserRequest) -> User:
+        response = self._connection.call(request, users_pb2.GetUserResponse)
+        return _convert.user(response.user)
+
+    def batch_get(self, user_ids: Iterable[str]) -> UserBatch:
+        """Get 1 to 1,000 users at one moment; ids that do not exist are part of the answer."""
+        request = users_pb2.BatchGetUsersRequest(user_ids=user_ids)
+        response = self._connection.call(request, users_pb2.BatchGetUsersResponse)
+        return UserBatch(
+            users=tuple(map(_convert.user, response.users)), missing_user_ids=tuple(response.missing_user_ids)
+        )
+
+    def list(
+        self,
+        *,
+        statuses: Iterable[UserStatus] = (),
+        email_prefix: str | None = None,
+        created_from: datetime | None = None,
+        created_until: datetime | None = None,
+        page_size: int = 0,
+    ) -> Iterator[User]:
+        """Walk through users in the order of their creation, page after page. Arguments as in `list_page`."""
+        statuses = tuple(statuses)
+        return walk(
+            lambda page_token: self.list_page(
+                statuses=statuses,
+                email_prefix=email_prefix,
+                created_from=created_from,
+                created_until=created_until,
+                page_size=page_size,
+                page_token=page_token,
+            )
+        )
+
+    def list_page(
+        self,
+        *,
+        statuses: Iterable[UserStatus] = (),
+        email_prefix: str | None = None,
+        created_from: datetime | None = None,
+        created_until: datetime | None = None,
+        page_size: int = 0,
+        page_token: str | None = None,
+    ) -> Page[User]:
+        """Get one page of users in the order of their creation.
+
+        Args:
+            statuses: Users with one of these. Default: active and suspended.
+            email_prefix: Users whose address starts with this, whatever the case.
+            created_from: Users created at this time or later.
+            created_until: Users created before this time.
+            page_size: The most users to get, 1 to 500. Default: 50.
+            page_token: `next_page_token` of the page before; all else but `page_size` must be as it was.
+
+        Raises:
+            InvalidPageTokenError: The page token belongs to another listing.
+
+        """
+        request = users_pb2.ListUsersRequest(
+            page_size=page_size,
+            page_token=page_token or "",
+            filter=users_pb2.UserFilter(
+                statuses=map(_convert.user_status_value, statuses),
+                email_prefix=email_prefix or "",
+                create_time_from=_convert.time_message(created_from),
+                create_time_until=_convert.time_message(created_until),
+            ),
+        )
+        response = self._connection.call(request, users_pb2.ListUsersResponse)
+        return Page(items=tuple(map(_convert.user, response.users)), next_page_token=response.next_page_token or None)
+
+    def update(
+        self,
+        user_id: str,
+        *,
+        email: str | None | Unset = UNSET,
+        username: str | None | Unset = UNSET,
+        display_name: str | None | Unset = UNSET,
+        locale: str | None | Unset = UNSET,
+        external_id: str | None | Unset = UNSET,
+        attributes: Mapping[str, Any] | None | Unset = UNSET,
+        etag: str | None = None,
+        request_id: str | None = None,
+    ) -> User:
+        """Change fields of a user: those that are passed; None clears one. Sessions and tokens stay good.
+
+        Raises:
+            NotFoundError: There is no such user.
+            EtagMismatchError: `etag` was passed and the user has changed since.
+            WrongStatusError: The user is deleted.
+            AlreadyExistsError: Another user has the new address, username or external id.
+
+        """
+        fields = {
+            "email": email,
+            "username": username,
+            "display_name": display_name,
+            "locale": locale,
+            "external_id": external_id,
+            "attributes": attributes,
+        }
+        changes = {name: value for name, value in fields.items() if value is not UNSET}
+        request = users_pb2.UpdateUserRequest(
+            user=_convert.user_message(user_id, etag, **changes), request_id=request_id or new_id()
+        )
+        request.update_mask.paths.extend(changes)
+        response = self._connection.call(request, users_pb2.UpdateUserResponse)
+        return _convert.user(response.user)
+
+    def suspend(
+        self,
+        user_id: str,
+        *,
+        reason: str | None = None,
+        etag: str | None = None,
+        request_id: str | None = None,
+    ) -> User:
+        """Suspend a user: all sessions end at once, and nobody can sign in until `reinstate`.
+
+        Args:
+            user_id: The user.
+            reason: Why, for the event log; at most 512 bytes.
+            etag: If passed, must be the user's current one.
+            request_id: See `Client`.
+
+        Raises:
+            NotFoundError: There is no such user.
+            EtagMismatchError: The user has changed since `etag` was read.
+            WrongStatusError: The user is deleted.
+
+        """
+        request = users_pb2.SuspendUserRequest(
+            user_id=user_id, reason=reason or "", etag=etag or "", request_id=request_id or new_id()
+        )
+        response = self._connection.call(request, users_pb2.SuspendUserResponse)
+        return _convert.user(response.user)
+
+    def reinstate(self, user_id: str, *, etag: str | None = None, request_id: str | None = None) -> User:
+        """Let a suspended user sign in again. Ended sessions stay ended.
+
+        Raises:
+            NotFoundError: There is no such user.
+            EtagMismatchError: The user has changed since `etag` was read.
+            WrongStatusError: The user is deleted.
+
+        """
+        request = users_pb2.ReinstateUserRequest(user_id=user_id, etag=etag or "", request_id=request_id or new_id())
+        response = self._connection.call(request, users_pb2.ReinstateUserResponse)
+        return _convert.user(response.user)
+
+    def delete(self, user_id: str, *, etag: str | None = None, request_id: str | None = None) -> User:
+        """Delete a user for good: sessions end, credentials go, address and names become free.
+
+        Raises:
+            NotFoundError: There is no such user.
+            EtagMismatchError: The user has changed since `etag` was read.
+
+        """
+        request = users_pb2.DeleteUserRequest(user_id=user_id, etag=etag or "", request_id=request_id or new_id())
+        response = self._connection.call(request, users_pb2.DeleteUserResponse)
+        return _convert.user(response.user)

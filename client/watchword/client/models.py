@@ -1,0 +1,317 @@
+"""What callers of the SDK see in place of protobuf messages.
+
+Frozen, slotted dataclasses with Python's own types: aware datetimes in UTC, timedeltas, tuples, string enums.
+What is unset is None. Secrets are masked in `repr`, so that printing or logging a model gives none away.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import Enum, StrEnum
+from typing import Any, Final, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Unset(Enum):
+    """The type of `UNSET`."""
+
+    UNSET = "UNSET"
+
+    def __repr__(self) -> str:
+        return self.value
+
+
+UNSET: Final = Unset.UNSET
+"""Leave a field as it is, where None would clear it."""
+
+
+class UserStatus(StrEnum):
+    """What a user may do at all."""
+
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    DELETED = "deleted"
+    UNSPECIFIED = "unspecified"
+    """A status that this version of the SDK does not know."""
+
+
+class ServiceAccountStatus(StrEnum):
+    """What a service account may do at all."""
+
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    DELETED = "deleted"
+    UNSPECIFIED = "unspecified"
+    """A status that this version of the SDK does not know."""
+
+
+class CredentialKind(StrEnum):
+    """What a user proves themselves with."""
+
+    PASSWORD = "password"  # noqa: S105 - a kind of credential, not one
+    UNSPECIFIED = "unspecified"
+    """A kind that this version of the SDK does not know."""
+
+
+class SessionEndReason(StrEnum):
+    """Why a session has ended."""
+
+    REVOKED = "revoked"
+    EXPIRED = "expired"
+    REFRESH_TOKEN_REUSED = "refresh_token_reused"  # noqa: S105 - a reason, not a token
+    CREDENTIAL_CHANGED = "credential_changed"
+    ACCOUNT_DISABLED = "account_disabled"
+    UNSPECIFIED = "unspecified"
+    """It has not ended, or for a reason that this version of the SDK does not know."""
+
+
+class TokenKind(StrEnum):
+    """What kind of token was introspected."""
+
+    ACCESS_TOKEN = "access_token"  # noqa: S105 - a kind of token, not one
+    API_KEY = "api_key"
+    UNSPECIFIED = "unspecified"
+    """The token is not good, or of a kind that this version of the SDK does not know."""
+
+
+class InactiveReason(StrEnum):
+    """Why a token is not good."""
+
+    NOT_RECOGNIZED = "not_recognized"
+    EXPIRED = "expired"
+    REVOKED = "revoked"
+    ACCOUNT_DISABLED = "account_disabled"
+    WRONG_AUDIENCE = "wrong_audience"
+    UNSPECIFIED = "unspecified"
+    """The token is good, or is not for a reason that this version of the SDK does not know."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """A person's account; in permissions and tokens "user:<user_id>"."""
+
+    user_id: str
+    email: str | None
+    username: str | None
+    display_name: str | None
+    locale: str | None
+    """A BCP 47 tag such as "de-CH"."""
+    external_id: str | None
+    """The caller's own id of this user."""
+    attributes: Mapping[str, Any] = field(hash=False)
+    """Whatever else the caller keeps of the user: a JSON object."""
+    status: UserStatus
+    create_time: datetime
+    update_time: datetime
+    delete_time: datetime | None
+    etag: str
+    """Changes with every change; pass it to a change to guard against overwriting somebody else's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserBatch:
+    """The answer to `users.batch_get`."""
+
+    users: tuple[User, ...]
+    """The users found, deleted ones included, in the order asked for."""
+    missing_user_ids: tuple[str, ...]
+    """The ids that no user ever had."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceAccount:
+    """A program's account; in permissions and tokens "service:<service_account_id>"."""
+
+    service_account_id: str
+    display_name: str | None
+    description: str | None
+    status: ServiceAccountStatus
+    create_time: datetime
+    update_time: datetime
+    delete_time: datetime | None
+    etag: str
+    """Changes with every change; pass it to a change to guard against overwriting somebody else's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """What is known of an API key; never the key itself."""
+
+    key_id: str
+    service_account_id: str
+    display_name: str | None
+    permissions: tuple[str, ...]
+    create_time: datetime
+    expire_time: datetime | None
+    last_used_time: datetime | None
+    """Exact to a minute."""
+    revoke_time: datetime | None
+    successor_key_id: str | None
+    """The key that was made in its place, if it was rotated."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreatedKey:
+    """A new API key. `api_key` is shown here once and cannot be had again."""
+
+    key: Key
+    api_key: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RotatedKey:
+    """A new API key, and the one that it replaces."""
+
+    key: Key
+    api_key: str = field(repr=False)
+    previous_key: Key
+    """The old key; its `expire_time` is the end of the overlap."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credential:
+    """What is known of something that a user proves themselves with; never its secret."""
+
+    credential_id: str
+    user_id: str
+    kind: CredentialKind
+    create_time: datetime
+    update_time: datetime
+    last_used_time: datetime | None
+    """Exact to a minute."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """Where a user's request comes from, as the service that talks to the user sees it."""
+
+    display_name: str | None = None
+    user_agent: str | None = None
+    ip_address: str | None = None
+    """The user's own address, not a proxy's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """A user's session on one device."""
+
+    session_id: str
+    user_id: str
+    client_id: str
+    """The service account that signed the user in."""
+    device: Device
+    audiences: tuple[str, ...]
+    """The services that its access tokens are for."""
+    authentication_methods: tuple[str, ...]
+    """How the user proved who they are (RFC 8176): "pwd"."""
+    authentication_level: str
+    """How well: "aal1" for one factor."""
+    authentication_time: datetime
+    create_time: datetime
+    last_active_time: datetime
+    idle_expire_time: datetime
+    """When it ends unless it is refreshed before."""
+    expire_time: datetime
+    """When it ends in any case."""
+    end_time: datetime | None
+    end_reason: SessionEndReason | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionTokens:
+    """The tokens of a session, from a sign-in or a refresh."""
+
+    access_token: str = field(repr=False)
+    access_token_lifetime: timedelta
+    """For how long the access token is good, counted from the answer."""
+    refresh_token: str = field(repr=False)
+    """Works once, in `sessions.refresh`."""
+    session: Session
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Introspection:
+    """Whether a token is good at this moment, and whose it is. Most fields are None if it is not."""
+
+    active: bool
+    inactive_reason: InactiveReason | None
+    kind: TokenKind
+    subject: str | None
+    """ "user:<user_id>" or "service:<service_account_id>"."""
+    client_id: str | None
+    """The service account that signed the user in (access tokens)."""
+    session_id: str | None
+    key_id: str | None
+    audiences: tuple[str, ...]
+    permissions: tuple[str, ...]
+    """What an API key may do."""
+    issue_time: datetime | None
+    expire_time: datetime | None
+    remaining_lifetime: timedelta | None
+    """For how much longer it is good at most, counted from the question; None if without end."""
+    authentication_time: datetime | None
+    authentication_methods: tuple[str, ...]
+    authentication_level: str | None
+    organization_id: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SigningKeys:
+    """The public keys that verify access tokens, with all else that a verifier must know."""
+
+    jwks: str
+    """A JSON Web Key Set (RFC 7517)."""
+    issuer: str
+    default_audience: str
+    access_token_lifetime: timedelta
+    """The longest lifetime of an access token."""
+    max_age: timedelta
+    """For how long these keys may be kept."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RotatedSigningKey:
+    """The next key that signs access tokens."""
+
+    signing_key_id: str
+    activate_time: datetime
+    """When it begins to sign."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Principal:
+    """Who a verified access token speaks for."""
+
+    subject: str
+    """ "user:<user_id>"."""
+    session_id: str
+    client_id: str
+    """The service account that signed the user in."""
+    audiences: tuple[str, ...]
+    token_id: str
+    issue_time: datetime
+    expire_time: datetime
+    authentication_time: datetime
+    authentication_methods: tuple[str, ...]
+    """How the user proved who they are (RFC 8176): "pwd"."""
+    authentication_level: str
+    """How well: "aal1" for one factor."""
+    organization_id: str | None
+    """The organization in whose name the session acts."""
+    revision: str
+    """The moment in the database's history at which the token was issued: "<epoch>.<transaction id>"."""
+
+    @property
+    def user_id(self) -> str:
+        """The user's id, without "user:"."""
+        return self.subject.removeprefix("user:")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page(Generic[T]):
+    """One page of a listing."""
+
+    items: tuple[T, ...]
+    next_page_token: str | None
+    """What to pass for the next page; None if this is the last one."""

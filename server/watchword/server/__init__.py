@@ -1,0 +1,1 @@
+"""The Watchword server: interceptors, one servicer per service, repositories over PostgreSQL."""

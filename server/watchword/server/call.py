@@ -1,0 +1,55 @@
+"""Who calls, and in which call: what every handler gets beside its request."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from google.protobuf.message import Message
+
+from watchword.server.errors import PermissionMissing
+from watchword.server.identifiers import service_object, user_object
+
+ADMINISTRATOR = "administrator"
+"""The permission that holds every other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The service that calls, by the API key it showed."""
+
+    service_account_id: str
+    key_id: UUID
+    permissions: frozenset[str]
+
+    def require(self, permission: str) -> None:
+        """Let the call pass only if the key holds a permission.
+
+        Raises:
+            PermissionMissing: it does not.
+
+        """
+        if permission not in self.permissions and ADMINISTRATOR not in self.permissions:
+            raise PermissionMissing(permission)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call: who is answerable for it, and under which ids it is found again."""
+
+    method: str
+    request_id: str
+    source: str
+    caller: Caller
+    user_id: UUID | None = None
+    """The user on whose behalf the service calls, proved by an access token."""
+    request: Message | None = None
+    idempotency_key: str = ""
+
+    @property
+    def actor(self) -> str:
+        """Name who acts: the user if there is one, else the service."""
+        return user_object(self.user_id) if self.user_id else service_object(self.caller.service_account_id)
+
+    @property
+    def intermediary(self) -> str | None:
+        """Name the service through which a user acts."""
+        return service_object(self.caller.service_account_id) if self.user_id else None

@@ -1,0 +1,258 @@
+"""The server's settings: read once, from the environment, and frozen.
+
+Nothing else reads the environment. Every variable starts with WATCHWORD_; an unknown one with that prefix is
+an error, so that a typing mistake cannot silently leave a default in force. `SETTINGS` is the manual: the CLI
+prints it and a test holds README, Dockerfile and compose.yaml against it.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+PREFIX = "WATCHWORD_"
+
+# Read by the SDK and the CLI in the same environment, so not unknown to the server.
+CLIENT_VARIABLES = frozenset({"WATCHWORD_API_KEY", "WATCHWORD_ADDRESS", "WATCHWORD_CA_FILE"})
+
+
+class ConfigError(Exception):
+    """A setting is wrong; the text names it and says what is expected. Never holds a secret's value."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Secret:
+    """Text that no repr, log or traceback shows. `reveal()` is the one way out."""
+
+    _text: str
+
+    def reveal(self) -> str:
+        """Return the secret itself."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "Secret([redacted])"
+
+    __str__ = __repr__
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """The server's certificate, and the authority of callers' certificates if they must show one."""
+
+    certificate_file: Path
+    key_file: Path
+    client_ca_file: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All settings; `SETTINGS` documents each."""
+
+    listen: str = "127.0.0.1:7420"
+    database_url: Secret | None = None
+    data_dir: Path = Path(".watchword")
+    master_key: Secret | None = None
+    master_key_file: Path | None = None
+    tls: Tls | None = None
+    insecure: bool = False
+    reflection: bool = True
+    issuer: str = "https://watchword.internal"
+    default_audience: str = "internal"
+    access_token_lifetime: timedelta = timedelta(minutes=5)
+    session_idle_lifetime: timedelta = timedelta(days=7)
+    session_lifetime: timedelta = timedelta(days=30)
+    signing_key_lifetime: timedelta = timedelta(days=30)
+    argon2_memory_kib: int = 19456
+    argon2_time: int = 2
+    argon2_parallelism: int = 1
+    hash_threads: int = 2
+    hash_queue: int = 32
+    pool_size: int = 10
+    log_format: str = "auto"
+    shutdown_grace: timedelta = timedelta(seconds=10)
+
+
+def _flag(text: str) -> bool:
+    if text.lower() in {"true", "1", "yes"}:
+        return True
+    if text.lower() in {"false", "0", "no"}:
+        return False
+    raise ValueError('"true" or "false"')
+
+
+def _number(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
+            raise ValueError(f"a whole number from {low} to {high}")
+        return int(text)
+
+    return parse
+
+
+def _seconds(low: int, high: int) -> Callable[[str], timedelta]:
+    number = _number(low, high)
+    return lambda text: timedelta(seconds=number(text))
+
+
+def _choice(*choices: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise ValueError("one of " + ", ".join(choices))
+        return text
+
+    return parse
+
+
+def _address(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004
+        raise ValueError('"host:port", such as "127.0.0.1:7420" or "[::]:7420"')
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One environment variable: the field it fills, how it is read, what it means."""
+
+    field: str
+    parse: Callable[[str], Any]
+    meaning: str
+
+
+SETTINGS: Mapping[str, Setting] = {
+    "WATCHWORD_LISTEN": Setting(
+        "listen", _address, "Address to serve on. Default 127.0.0.1:7420; port 0 takes a free one."
+    ),
+    "WATCHWORD_DATABASE_URL": Setting(
+        "database_url",
+        Secret,
+        "PostgreSQL 14 to 18 (postgresql://…; use sslmode=verify-full outside this machine). Default: an "
+        "embedded PostgreSQL 18 in the data folder.",
+    ),
+    "WATCHWORD_DATA_DIR": Setting(
+        "data_dir", Path, "Folder of the embedded database and of keys made at the first start. Default .watchword"
+    ),
+    "WATCHWORD_MASTER_KEY": Setting(
+        "master_key", Secret, "The keys that seal secrets at rest: <id>:<base64 of 32 bytes>, newest first."
+    ),
+    "WATCHWORD_MASTER_KEY_FILE": Setting(
+        "master_key_file",
+        Path,
+        "A file that holds them, one a line. Default with the embedded database: master.key in the data folder, "
+        "made at the first start. With another database one of the two is required.",
+    ),
+    "WATCHWORD_TLS_CERT_FILE": Setting("tls", Path, "PEM certificate chain to serve with."),
+    "WATCHWORD_TLS_KEY_FILE": Setting("tls", Path, "PEM private key of that certificate."),
+    "WATCHWORD_TLS_CLIENT_CA_FILE": Setting(
+        "tls", Path, "If set, callers must show a certificate that this PEM authority signed (mTLS)."
+    ),
+    "WATCHWORD_INSECURE": Setting(
+        "insecure",
+        _flag,
+        "Serve without TLS on an address that other machines reach: API keys and tokens then cross the network in "
+        "clear. Only where the network itself encrypts. Default false.",
+    ),
+    "WATCHWORD_REFLECTION": Setting(
+        "reflection", _flag, "Offer gRPC server reflection, for grpcurl. Default true; set false in production."
+    ),
+    "WATCHWORD_ISSUER": Setting("issuer", str, "The iss of access tokens. Default https://watchword.internal"),
+    "WATCHWORD_DEFAULT_AUDIENCE": Setting(
+        "default_audience", str, "The aud of access tokens if a sign-in names none. Default internal"
+    ),
+    "WATCHWORD_ACCESS_TOKEN_SECONDS": Setting(
+        "access_token_lifetime", _seconds(10, 3600), "Lifetime of access tokens. Default 300."
+    ),
+    "WATCHWORD_SESSION_IDLE_SECONDS": Setting(
+        "session_idle_lifetime",
+        _seconds(60, 366 * 86400),
+        "A session ends if not refreshed for so long. Default 7 days.",
+    ),
+    "WATCHWORD_SESSION_SECONDS": Setting(
+        "session_lifetime", _seconds(60, 366 * 86400), "A session ends after so long in any case. Default 30 days."
+    ),
+    "WATCHWORD_SIGNING_KEY_SECONDS": Setting(
+        "signing_key_lifetime", _seconds(3600, 366 * 86400), "Signing keys are rotated after so long. Default 30 days."
+    ),
+    "WATCHWORD_ARGON2_MEMORY_KIB": Setting(
+        "argon2_memory_kib", _number(8, 4 * 1024 * 1024), "Memory of one password hash. Default 19456 (19 MiB)."
+    ),
+    "WATCHWORD_ARGON2_TIME": Setting("argon2_time", _number(1, 64), "Passes of one password hash. Default 2."),
+    "WATCHWORD_ARGON2_PARALLELISM": Setting(
+        "argon2_parallelism", _number(1, 16), "Lanes of one password hash. Default 1."
+    ),
+    "WATCHWORD_HASH_THREADS": Setting(
+        "hash_threads", _number(1, 256), "Password hashes computed at a time. Default 2."
+    ),
+    "WATCHWORD_HASH_QUEUE": Setting(
+        "hash_queue", _number(0, 100_000), "Password hashes that may wait; more are refused at once. Default 32."
+    ),
+    "WATCHWORD_POOL_SIZE": Setting("pool_size", _number(2, 1000), "Connections to PostgreSQL at most. Default 10."),
+    "WATCHWORD_LOG_FORMAT": Setting(
+        "log_format", _choice("auto", "json", "console"), "auto: console on a terminal, else JSON lines. Default auto."
+    ),
+    "WATCHWORD_SHUTDOWN_GRACE_SECONDS": Setting(
+        "shutdown_grace", _seconds(0, 3600), "Time that running calls get when the server stops. Default 10."
+    ),
+}
+
+_TLS_FIELDS = {
+    "WATCHWORD_TLS_CERT_FILE": "certificate_file",
+    "WATCHWORD_TLS_KEY_FILE": "key_file",
+    "WATCHWORD_TLS_CLIENT_CA_FILE": "client_ca_file",
+}
+
+
+def load(environment: Mapping[str, str]) -> Config:
+    """Read the settings from an environment.
+
+    Raises:
+        ConfigError: a variable is unknown or its value is not what it should be, or two contradict each other.
+
+    """
+    values: dict[str, Any] = {}
+    tls: dict[str, Path] = {}
+    for name, text in environment.items():
+        if not name.startswith(PREFIX) or name in CLIENT_VARIABLES:
+            continue
+        setting = SETTINGS.get(name)
+        if setting is None:
+            raise ConfigError(f"{name} is no setting of Watchword. `watchword settings` lists them.")
+        if not text:
+            continue
+        try:
+            value = setting.parse(text)
+        except ValueError as error:
+            raise ConfigError(f"{name} must be {error}.") from None
+        if name in _TLS_FIELDS:
+            tls[_TLS_FIELDS[name]] = value
+        else:
+            values[setting.field] = value
+    if tls:
+        values["tls"] = _tls(tls)
+    config = Config(**values)
+    _refuse_contradictions(config)
+    return config
+
+
+def _tls(files: dict[str, Path]) -> Tls:
+    if "certificate_file" not in files or "key_file" not in files:
+        raise ConfigError("WATCHWORD_TLS_CERT_FILE and WATCHWORD_TLS_KEY_FILE belong together: set both.")
+    return Tls(files["certificate_file"], files["key_file"], files.get("client_ca_file"))
+
+
+def _refuse_contradictions(config: Config) -> None:
+    if config.master_key is not None and config.master_key_file is not None:
+        raise ConfigError("Set WATCHWORD_MASTER_KEY or WATCHWORD_MASTER_KEY_FILE, not both.")
+    if config.session_idle_lifetime > config.session_lifetime:
+        raise ConfigError("WATCHWORD_SESSION_IDLE_SECONDS must not exceed WATCHWORD_SESSION_SECONDS.")
+    host = config.listen.rpartition(":")[0].strip("[]")
+    loopback = host in {"localhost", "::1"} or host.startswith("127.")
+    # Threat: API keys and tokens read off the wire. Plain text is for this machine only, unless the operator
+    # says in so many words that the network is safe.
+    if config.tls is None and not loopback and not config.insecure:
+        raise ConfigError(
+            f"Serving on {config.listen} without TLS would send API keys in clear. Set WATCHWORD_TLS_CERT_FILE and "
+            "WATCHWORD_TLS_KEY_FILE, or WATCHWORD_INSECURE=true if the network itself encrypts."
+        )

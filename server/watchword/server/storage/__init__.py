@@ -1,0 +1,1 @@
+"""Everything that knows SQL. `database` has the two doors; beside it one repository per aggregate."""

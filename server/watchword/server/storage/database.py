@@ -1,0 +1,388 @@
+"""The two doors to PostgreSQL, `read()` and `write(call)`, and what happens at the second one's threshold.
+
+A write is one transaction that holds the change, its events and the answer for retries, so none of them can
+exist without the others. Nobody outside this folder commits. What callers do not see: the pool, the
+translation of PostgreSQL's errors into ours, the sealing of personal values, and the numbers that make
+caching safe (DESIGN.md section 2): a write's `revision` and the `horizon` of what it read.
+
+Reads are single statements in autocommit, each its own snapshot; `read(one_snapshot=True)` holds a
+REPEATABLE READ snapshot over several.
+"""
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+from uuid import UUID
+
+import psycopg
+import psycopg_pool
+from google.protobuf.message import Message
+from psycopg import AsyncConnection, IsolationLevel
+from psycopg.rows import class_row, scalar_row, tuple_row
+from psycopg.types.json import Jsonb
+from sqlalchemy import BigInteger, Text, bindparam, cast, delete, func, insert, select
+
+from watchword.server.call import Call
+from watchword.server.errors import AlreadyExists, Conflict, DatabaseUnavailable, TimedOut
+from watchword.server.identifiers import Clock, Randomness, node, uuid7
+from watchword.server.sealing import Keyring, Sealer, new_person_key
+from watchword.server.storage import tables as t
+from watchword.server.storage.answers import Answers
+from watchword.server.storage.credentials import Credentials
+from watchword.server.storage.events import Event
+from watchword.server.storage.service_accounts import ServiceAccounts
+from watchword.server.storage.sessions import Sessions
+from watchword.server.storage.signing_keys import SigningKeys
+from watchword.server.storage.statement import Statement
+from watchword.server.storage.users import Users
+
+Row = TypeVar("Row")
+
+# Per connection. A statement or a forgotten transaction must not hold back the horizon of the whole database
+# (DESIGN.md section 2: own transactions have short timeouts).
+_SESSION_OPTIONS = (
+    "-c timezone=UTC -c statement_timeout=10s -c lock_timeout=5s -c idle_in_transaction_session_timeout=10s"
+)
+
+# How a violated constraint is told to the caller. A constraint that is not here is our mistake: INTERNAL.
+_FIELD_OF_CONSTRAINT = {
+    "users_email": "user.email",
+    "users_username": "user.username",
+    "users_external_id": "user.external_id",
+    "service_accounts_pkey": "service_account.service_account_id",
+}
+
+_HORIZON = func.pg_snapshot_xmin(func.pg_current_snapshot())
+_OPEN_WRITE = Statement(
+    select(
+        t.deployment.c.epoch,
+        cast(cast(func.pg_current_xact_id(), Text), BigInteger),
+        cast(cast(_HORIZON, Text), BigInteger),
+    )
+)
+_SNAPSHOT = Statement(select(t.deployment.c.epoch, cast(cast(_HORIZON, Text), BigInteger)))
+_PERSON_KEY = Statement(select(t.person_keys.c.key_sealed).where(t.person_keys.c.user_id == bindparam("id")))
+_ADD_PERSON_KEY = Statement(
+    insert(t.person_keys).values(user_id=bindparam("user_id"), key_sealed=bindparam("key_sealed"))
+)
+_DROP_PERSON_KEY = Statement(delete(t.person_keys).where(t.person_keys.c.user_id == bindparam("id")))
+_ADD_EVENT = Statement(
+    insert(t.events).values(
+        {c: bindparam(c) for c in t.events.c.keys() if c not in {"event_id", "xid"}}  # noqa: SIM118
+    )
+)
+
+
+class AnswerExists(Exception):
+    """Another call with the same request id has committed meanwhile: its answer is the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Where an answer stands in the database's history."""
+
+    epoch: str
+    horizon: int
+
+    def __str__(self) -> str:
+        return f"{self.epoch}.{self.horizon}"
+
+
+class Reader:
+    """One connection, and the repositories on it."""
+
+    def __init__(self, connection: AsyncConnection[Any], clock: Clock, randomness: Randomness) -> None:
+        self._connection = connection
+        self._randomness = randomness
+        self.now: datetime = clock()
+        self.users = Users(self)
+        self.service_accounts = ServiceAccounts(self)
+        self.credentials = Credentials(self)
+        self.sessions = Sessions(self)
+        self.signing_keys = SigningKeys(self)
+
+    def new_id(self) -> UUID:
+        """Make an id."""
+        return uuid7(self.now, self._randomness)
+
+    async def one(self, row: type[Row], statement: Statement, **values: Any) -> Row | None:
+        """Run a statement that gives one row or none."""
+        async with self._connection.cursor(row_factory=class_row(row)) as cursor:
+            await cursor.execute(statement.sql, statement.parameters(values))
+            return await cursor.fetchone()
+
+    async def all(self, row: type[Row], statement: Statement, **values: Any) -> list[Row]:
+        """Run a statement that gives rows."""
+        async with self._connection.cursor(row_factory=class_row(row)) as cursor:
+            await cursor.execute(statement.sql, statement.parameters(values))
+            return await cursor.fetchall()
+
+    async def value(self, statement: Statement, **values: Any) -> Any:
+        """Run a statement that gives one value; None if it gives no row."""
+        async with self._connection.cursor(row_factory=scalar_row) as cursor:
+            await cursor.execute(statement.sql, statement.parameters(values))
+            return await cursor.fetchone()
+
+    async def run(self, statement: Statement, **values: Any) -> int:
+        """Run a statement; return how many rows it touched."""
+        cursor = await self._connection.execute(statement.sql, statement.parameters(values))
+        return cursor.rowcount
+
+    async def snapshot(self) -> Snapshot:
+        """Tell the epoch and the horizon. Before the reads that an answer rests on, never after: an earlier
+        horizon is safe, a later one could hide a change that those reads missed."""
+        async with self._connection.cursor(row_factory=tuple_row) as cursor:
+            await cursor.execute(_SNAPSHOT.sql)
+            epoch, horizon = await cursor.fetchone() or ("", 0)
+        return Snapshot(epoch, horizon)
+
+
+class Tx(Reader):
+    """A transaction that writes."""
+
+    def __init__(
+        self, connection: AsyncConnection[Any], clock: Clock, randomness: Randomness, keyring: Keyring, call: Call
+    ) -> None:
+        super().__init__(connection, clock, randomness)
+        self.call = call
+        self._keyring = keyring
+        self._person_keys = keyring.sealer("person_keys")
+        self._answers = Answers(self, keyring)
+        self._events: list[Event] = []
+        self._answer: Message | None = None
+        self.epoch = ""
+        self._xid = 0
+        self.horizon = 0
+
+    async def open(self) -> None:
+        """Learn where in the database's history the transaction stands."""
+        async with self._connection.cursor(row_factory=tuple_row) as cursor:
+            await cursor.execute(_OPEN_WRITE.sql)
+            self.epoch, self._xid, self.horizon = await cursor.fetchone() or ("", 0, 0)
+
+    @property
+    def revision(self) -> str:
+        """The moment of this write, as callers get it: "<epoch>.<transaction id>"."""
+        return f"{self.epoch}.{self._xid}"
+
+    @property
+    def read_at(self) -> Snapshot:
+        """The horizon from before the transaction's first read: what a token minted here carries as `rev`."""
+        return Snapshot(self.epoch, self.horizon)
+
+    def record(self, event: Event) -> None:
+        """Add an event; it is written at the end of the transaction."""
+        self._events.append(event)
+
+    def answered[M: Message](self, answer: M) -> M:
+        """Keep the answer of the call for retries with the same request id, and return it."""
+        self._answer = answer
+        return answer
+
+    async def add_person_key(self, user_id: UUID) -> None:
+        """Make the key under which the events of a new user's are sealed."""
+        sealed = self._person_keys.seal(new_person_key(self._randomness), context=str(user_id))
+        await self.run(_ADD_PERSON_KEY, user_id=user_id, key_sealed=sealed)
+
+    async def close(self) -> None:
+        """Write what must stand or fall with the change."""
+        rows = [await self._row(event) for event in self._events]
+        if len(rows) == 1:
+            await self._connection.execute(_ADD_EVENT.sql, rows[0])
+        elif rows:
+            async with self._connection.cursor() as cursor:
+                await cursor.executemany(_ADD_EVENT.sql, rows)
+        if self._answer is not None and self.call.idempotency_key:
+            await self._answers.add(self.call, self._answer)
+
+    async def _row(self, event: Event) -> dict[str, Any]:
+        personal = {name: text for name, text in event.personal.items() if text}
+        return {
+            "event_time": self.now,
+            "type": event.type.value,
+            "outcome": event.outcome.value,
+            "actor": self.call.actor,
+            "intermediary": self.call.intermediary,
+            "organization": None,
+            "objects": list(event.objects),
+            "nodes": [node(name) for name in event.nodes],
+            "request_id": self.call.request_id,
+            "source": self.call.source,
+            "payload": Jsonb(dict(event.payload)),
+            "person_id": event.person,
+            "personal_sealed": await self._seal(event, personal) if personal else None,
+        }
+
+    async def _seal(self, event: Event, personal: Mapping[str, str]) -> bytes:
+        # The context ties the sealed values to their kind and call: moved to another event they do not open.
+        context = f"events/{event.type.value}/{self.call.request_id}/{event.person or ''}"
+        sealer = self._keyring.sealer("events")
+        if event.person is not None:
+            sealed_key = await self.value(_PERSON_KEY, id=event.person)
+            if sealed_key is None:
+                return b""  # The person's key is destroyed: nothing about them is written any more.
+            sealer = Sealer.from_key(self._person_keys.open(sealed_key, context=str(event.person)))
+        return sealer.seal(json.dumps(personal, ensure_ascii=False).encode(), context=context)
+
+
+class Database:
+    """PostgreSQL, as the server uses it."""
+
+    def __init__(self, url: str, *, pool_size: int, keyring: Keyring, clock: Clock, randomness: Randomness) -> None:
+        self._keyring = keyring
+        self._clock = clock
+        self._randomness = randomness
+        self._pool = psycopg_pool.AsyncConnectionPool(
+            url,
+            kwargs={"autocommit": True, "options": _SESSION_OPTIONS, "connect_timeout": 5},
+            min_size=2,
+            max_size=pool_size,
+            timeout=5.0,
+            reconnect_timeout=5.0,
+            open=False,
+        )
+
+    async def open(self) -> None:
+        """Connect.
+
+        Raises:
+            DatabaseUnavailable: nothing answers at the URL.
+
+        """
+        with _translated():
+            await self._pool.open(wait=True, timeout=10.0)
+
+    async def close(self) -> None:
+        """Give all connections back."""
+        await self._pool.close()
+
+    async def ping(self) -> None:
+        """Make sure that the database answers.
+
+        Raises:
+            DatabaseUnavailable: it does not.
+
+        """
+        async with self.read() as reader:
+            await reader.snapshot()
+
+    def read(self, *, one_snapshot: bool = False) -> AbstractAsyncContextManager[Reader]:
+        """Open the door for reading.
+
+        Raises (here and at every statement inside):
+            DatabaseUnavailable, TimedOut
+
+        """
+        return self._snapshot_reader() if one_snapshot else self._reader()
+
+    @asynccontextmanager
+    async def _reader(self) -> AsyncIterator[Reader]:
+        async with self._connected() as connection:
+            yield Reader(connection, self._clock, self._randomness)
+
+    @asynccontextmanager
+    async def _snapshot_reader(self) -> AsyncIterator[Reader]:
+        async with self._connected() as connection:
+            await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
+            await connection.set_read_only(True)
+            try:
+                async with connection.transaction():
+                    yield Reader(connection, self._clock, self._randomness)
+            finally:
+                if not connection.closed:
+                    await connection.set_isolation_level(None)
+                    await connection.set_read_only(None)
+
+    @asynccontextmanager
+    async def write(self, call: Call) -> AsyncIterator[Tx]:
+        """Open the door for writing: one READ COMMITTED transaction, committed when the block ends well.
+
+        The block does no network calls and no hashing. Rows that decide are locked by the repositories.
+
+        Raises (here and at every statement inside):
+            AlreadyExists: a value that must be unique is taken.
+            AnswerExists: a call with the same request id has committed meanwhile.
+            Conflict: a deadlock or a lock that did not come; worth another try as a whole.
+            DatabaseUnavailable, TimedOut
+
+        """
+        async with self._connected() as connection:
+            tx = Tx(connection, self._clock, self._randomness, self._keyring, call)
+            async with connection.transaction():
+                await tx.open()
+                yield tx
+                await tx.close()
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[AsyncConnection[Any]]:
+        with _translated():
+            try:
+                async with self._pool.connection() as connection:
+                    yield connection
+            except psycopg.OperationalError as error:
+                if not isinstance(error, _OUR_LIMITS):
+                    # The connection died, so the others of its age probably have too: replace them now, not one
+                    # failed call at a time.
+                    await self._pool.check()
+                raise
+
+    async def answer_of(self, call: Call, answer: type[Message]) -> Message | None:
+        """Find the first answer to a call that is repeated with the same request id.
+
+        Raises:
+            RequestIdReused: the id came with another request.
+
+        """
+        async with self.read() as reader:
+            return await Answers(reader, self._keyring).find(call, answer)
+
+    async def drop_old_answers(self, before: datetime) -> int:
+        """Forget answers that nobody may ask for any more."""
+        async with self.read() as reader:
+            return await Answers(reader, self._keyring).drop(before)
+
+
+_OUR_LIMITS = (
+    psycopg.errors.QueryCanceled,
+    psycopg.errors.LockNotAvailable,
+    psycopg.errors.DeadlockDetected,
+    psycopg.errors.SerializationFailure,
+)
+
+
+class _translated:  # noqa: N801  # a context manager used as a verb
+    """Turn PostgreSQL's errors into ours; what is left is a mistake of ours and goes up as it is."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
+        match error:
+            case psycopg.errors.UniqueViolation():
+                name = error.diag.constraint_name or ""
+                if name == "answers_pkey":
+                    raise AnswerExists from error
+                if name in _FIELD_OF_CONSTRAINT:
+                    raise AlreadyExists(_FIELD_OF_CONSTRAINT[name]) from error
+            case psycopg.errors.SerializationFailure() | psycopg.errors.DeadlockDetected():
+                raise Conflict from error
+            case psycopg.errors.LockNotAvailable():
+                raise Conflict from error
+            case psycopg.errors.QueryCanceled():
+                raise TimedOut from error
+            case (
+                psycopg.OperationalError()
+                | psycopg.InterfaceError()
+                | psycopg.errors.ReadOnlySqlTransaction()
+                | psycopg_pool.PoolTimeout()
+                | psycopg_pool.PoolClosed()
+            ):
+                raise DatabaseUnavailable from error
+            case _:
+                return
+
+
+__all__ = ["AnswerExists", "Database", "Reader", "Snapshot", "Tx"]

@@ -1,0 +1,235 @@
+"""The shape of the database, in one place.
+
+Repositories write their statements against these tables, Alembic's migrations build them (a test compares
+the two), and constraint names are the contract by which a violation is told to a caller.
+
+Conventions: ids of our own making are `uuid` (version 7, so they sort by creation); times are `timestamptz`
+named as in the protos; states are short texts; secrets are stored as hashes (`*_hash`) or sealed (`*_sealed`,
+see sealing.py) and in no other way.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.types import UserDefinedType
+
+metadata = MetaData()
+
+
+class Xid8(UserDefinedType[int]):
+    """PostgreSQL's 64-bit transaction id."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_options: Any) -> str:
+        """Name the type in DDL."""
+        return "xid8"
+
+
+def _time(name: str, *, optional: bool = False) -> Column[datetime]:
+    return Column(name, DateTime(timezone=True), nullable=optional)
+
+
+# One row: the identity of this database's history. A restore from a backup must change `epoch`, so that
+# nothing issued by the history that was lost is believed (DESIGN.md section 2).
+deployment = Table(
+    "deployment",
+    metadata,
+    Column("only", Boolean, primary_key=True, server_default=text("true")),
+    Column("epoch", Text, nullable=False),
+    Column("bootstrap_time", DateTime(timezone=True)),
+    CheckConstraint("only", name="deployment_is_one_row"),
+)
+
+users = Table(
+    "users",
+    metadata,
+    Column("user_id", Uuid, primary_key=True),
+    Column("email", Text),
+    Column("email_key", Text),
+    Column("username", Text),
+    Column("username_key", Text),
+    Column("display_name", Text, nullable=False, server_default=""),
+    Column("locale", Text, nullable=False, server_default=""),
+    Column("external_id", Text),
+    Column("attributes", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("status", Text, nullable=False),
+    Column("version", Integer, nullable=False, server_default=text("1")),
+    _time("create_time"),
+    _time("update_time"),
+    _time("delete_time", optional=True),
+    CheckConstraint("status in ('active', 'suspended', 'deleted')", name="users_status"),
+)
+# A deleted user's row keeps no names, so plain unique indexes free them.
+Index("users_email", users.c.email_key, unique=True)
+Index("users_username", users.c.username_key, unique=True)
+Index("users_external_id", users.c.external_id, unique=True)
+Index("users_email_prefix", users.c.email_key, postgresql_ops={"email_key": "text_pattern_ops"})
+
+# The key under which a person's values in the event log are sealed. Destroying the row erases them.
+person_keys = Table(
+    "person_keys",
+    metadata,
+    Column("user_id", Uuid, ForeignKey("users.user_id", name="person_keys_user"), primary_key=True),
+    Column("key_sealed", LargeBinary, nullable=False),
+)
+
+service_accounts = Table(
+    "service_accounts",
+    metadata,
+    Column("service_account_id", Text, primary_key=True),
+    Column("display_name", Text, nullable=False, server_default=""),
+    Column("description", Text, nullable=False, server_default=""),
+    Column("status", Text, nullable=False),
+    Column("version", Integer, nullable=False, server_default=text("1")),
+    _time("create_time"),
+    _time("update_time"),
+    _time("delete_time", optional=True),
+    CheckConstraint("status in ('active', 'suspended', 'deleted')", name="service_accounts_status"),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("key_id", Uuid, primary_key=True),
+    Column(
+        "service_account_id",
+        Text,
+        ForeignKey("service_accounts.service_account_id", name="api_keys_service_account"),
+        nullable=False,
+    ),
+    Column("key_hash", LargeBinary, nullable=False),
+    Column("display_name", Text, nullable=False, server_default=""),
+    Column("permissions", ARRAY(Text), nullable=False),
+    _time("create_time"),
+    _time("expire_time", optional=True),
+    _time("last_used_time", optional=True),
+    _time("revoke_time", optional=True),
+    Column("successor_key_id", Uuid),
+)
+Index("api_keys_by_service_account", api_keys.c.service_account_id, api_keys.c.key_id)
+
+credentials = Table(
+    "credentials",
+    metadata,
+    Column("credential_id", Uuid, primary_key=True),
+    Column("user_id", Uuid, ForeignKey("users.user_id", name="credentials_user"), nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("password_hash", Text),
+    _time("create_time"),
+    _time("update_time"),
+    _time("last_used_time", optional=True),
+    CheckConstraint("kind in ('password')", name="credentials_kind"),
+    CheckConstraint("(kind = 'password') = (password_hash is not null)", name="credentials_password_hash"),
+)
+Index("credentials_by_user", credentials.c.user_id)
+Index(
+    "credentials_one_password",
+    credentials.c.user_id,
+    unique=True,
+    postgresql_where=text("kind = 'password'"),
+)
+
+# Of a session's refresh tokens only the newest and the one before it are kept, as hashes. An older one is
+# recognised by the server's own MAC in it (tokens.py), so reuse is seen for ever at a constant cost.
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("session_id", Uuid, primary_key=True),
+    Column("user_id", Uuid, ForeignKey("users.user_id", name="sessions_user"), nullable=False),
+    Column("client_id", Text, nullable=False),
+    Column("device_name", Text, nullable=False, server_default=""),
+    Column("user_agent", Text, nullable=False, server_default=""),
+    Column("ip_address", Text, nullable=False, server_default=""),
+    Column("audiences", ARRAY(Text), nullable=False),
+    Column("authentication_methods", ARRAY(Text), nullable=False),
+    Column("authentication_level", Text, nullable=False),
+    _time("authentication_time"),
+    _time("create_time"),
+    _time("last_active_time"),
+    _time("idle_expire_time"),
+    _time("expire_time"),
+    _time("end_time", optional=True),
+    Column("end_reason", Text),
+    Column("refresh_generation", Integer, nullable=False),
+    Column("refresh_hash", LargeBinary, nullable=False),
+    Column("previous_refresh_hash", LargeBinary),
+    _time("previous_refresh_time", optional=True),
+    Column("successor_sealed", LargeBinary),
+    CheckConstraint(
+        "end_reason in ('revoked', 'expired', 'refresh_token_reused', 'credential_changed', 'account_disabled')",
+        name="sessions_end_reason",
+    ),
+    CheckConstraint("(end_time is null) = (end_reason is null)", name="sessions_end"),
+)
+Index("sessions_by_user", sessions.c.user_id, sessions.c.session_id)
+Index("sessions_living_by_user", sessions.c.user_id, postgresql_where=text("end_time is null"))
+
+signing_keys = Table(
+    "signing_keys",
+    metadata,
+    Column("kid", Text, primary_key=True),
+    Column("public_key", LargeBinary, nullable=False),
+    Column("private_key_sealed", LargeBinary, nullable=False),
+    _time("create_time"),
+    _time("activate_time"),
+    _time("retire_time", optional=True),
+    _time("revoke_time", optional=True),
+)
+
+# The one log (DESIGN.md sections 2 and 3): what the feed, the audit and the outbox read. Written in the same
+# transaction as the change, never changed after. `xid` is the transaction's own id; its order is not the
+# order of commits, and the rule of horizons (DESIGN.md section 2) is what makes that safe.
+events = Table(
+    "events",
+    metadata,
+    Column("event_id", BigInteger, Identity(always=True), primary_key=True),
+    Column("xid", Xid8, nullable=False, server_default=text("pg_current_xact_id()")),
+    _time("event_time"),
+    Column("type", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("intermediary", Text),
+    Column("organization", Text),
+    Column("objects", ARRAY(Text), nullable=False),
+    Column("nodes", ARRAY(BigInteger), nullable=False),
+    Column("request_id", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("payload", JSONB, nullable=False),
+    # Whose key seals `personal_sealed`; none: the server's own.
+    Column("person_id", Uuid),
+    Column("personal_sealed", LargeBinary),
+    CheckConstraint("outcome in ('success', 'failure')", name="events_outcome"),
+)
+Index("events_by_xid", events.c.xid)
+
+# The first answers to mutations, for retries. The key is a hash, the answer is sealed under a key made from
+# the request id, which is kept nowhere: who reads the database reads no answer.
+answers = Table(
+    "answers",
+    metadata,
+    Column("request_key", LargeBinary, primary_key=True),
+    Column("request_mac", LargeBinary, nullable=False),
+    Column("answer_sealed", LargeBinary, nullable=False),
+    _time("create_time"),
+)
+Index("answers_by_create_time", answers.c.create_time)

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "client" / "watchword" / "client"
 TESTS = ROOT / "tests"
 
-HEADER = "# Made by client/make_sync.py from {source}. Do not edit: change that file and run `make generate`.\n"
+HEADER = "# Made by client/make_sync.py from {source}: do not edit.\n"
 
 RENAMES = [
     (r"\basync (def|with|for)\b", r"\1"),
@@ -31,9 +31,7 @@ RENAMES = [
     (r"^import asyncio\n", "import threading\n"),
     (r"\bclient\._async\b", "client._sync"),
     (r"^\"\"\"The asynchronous client\. .*$", '"""The synchronous client."""'),
-    (r"\basynchronous\b", "synchronous"),
     (r"\bwatchword_async\b", "watchword"),
-    (r"\[(\w+) async for", r"[\1 for"),
 ]
 
 
@@ -56,7 +54,7 @@ def convert(text: str, used: set[str]) -> str:
 
 def tidy(text: str, target: Path) -> str:
     """Sort imports and lay out lines as everywhere else: names and lines have become shorter."""
-    for command in (["check", "--select", "I", "--fix", "--exit-zero"], ["format"]):
+    for command in (["check", "--select", "I,UP028", "--fix", "--unsafe-fixes", "--exit-zero"], ["format"]):
         text = subprocess.run(  # noqa: S603 - fixed arguments
             [sys.executable, "-m", "ruff", *command, "--quiet", "--stdin-filename", str(target), "-"],
             input=text,

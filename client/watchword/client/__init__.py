@@ -1,4 +1,4 @@
-"""The SDK of Watchword: who is calling, and may they?
+"""The SDK of Watchword, which answers who is calling, and whether they may.
 
 The names below are all there is for callers; modules that begin with an underscore may change at any time.
 They are loaded when one of them is first used, since pytest imports this package in every run to find the

@@ -5,11 +5,12 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, TypeVar
 
+from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
+
 from watchword.client import models
 from watchword.v1 import (
     credentials_pb2,
@@ -34,7 +35,7 @@ def user(message: users_pb2.User) -> models.User:
         locale=message.locale or None,
         external_id=message.external_id or None,
         attributes=_object(message.attributes),
-        status=_enum(models.UserStatus, users_pb2.UserStatus, message.status),
+        status=_enum(models.UserStatus, users_pb2.UserStatus.DESCRIPTOR, message.status),
         create_time=_time(message.create_time),
         update_time=_time(message.update_time),
         delete_time=_time_if_set(message, "delete_time"),
@@ -61,7 +62,7 @@ def service_account(message: service_accounts_pb2.ServiceAccount) -> models.Serv
         service_account_id=message.service_account_id,
         display_name=message.display_name or None,
         description=message.description or None,
-        status=_enum(models.ServiceAccountStatus, service_accounts_pb2.ServiceAccountStatus, message.status),
+        status=_enum(models.ServiceAccountStatus, service_accounts_pb2.ServiceAccountStatus.DESCRIPTOR, message.status),
         create_time=_time(message.create_time),
         update_time=_time(message.update_time),
         delete_time=_time_if_set(message, "delete_time"),
@@ -89,7 +90,7 @@ def credential(message: credentials_pb2.Credential) -> models.Credential:
     return models.Credential(
         credential_id=message.credential_id,
         user_id=message.user_id,
-        kind=_enum(models.CredentialKind, credentials_pb2.CredentialKind, message.kind),
+        kind=_enum(models.CredentialKind, credentials_pb2.CredentialKind.DESCRIPTOR, message.kind),
         create_time=_time(message.create_time),
         update_time=_time(message.update_time),
         last_used_time=_time_if_set(message, "last_used_time"),
@@ -128,7 +129,9 @@ def session(message: sessions_pb2.Session) -> models.Session:
         idle_expire_time=_time(message.idle_expire_time),
         expire_time=_time(message.expire_time),
         end_time=_time_if_set(message, "end_time"),
-        end_reason=_enum(models.SessionEndReason, sessions_pb2.SessionEndReason, message.end_reason) if ended else None,
+        end_reason=_enum(models.SessionEndReason, sessions_pb2.SessionEndReason.DESCRIPTOR, message.end_reason)
+        if ended
+        else None,
     )
 
 
@@ -148,8 +151,8 @@ def introspection(message: tokens_pb2.IntrospectTokenResponse) -> models.Introsp
         active=message.active,
         inactive_reason=None
         if message.active
-        else _enum(models.InactiveReason, tokens_pb2.InactiveReason, message.inactive_reason),
-        kind=_enum(models.TokenKind, tokens_pb2.TokenKind, message.kind),
+        else _enum(models.InactiveReason, tokens_pb2.InactiveReason.DESCRIPTOR, message.inactive_reason),
+        kind=_enum(models.TokenKind, tokens_pb2.TokenKind.DESCRIPTOR, message.kind),
         subject=message.subject or None,
         client_id=message.client_id or None,
         session_id=message.session_id or None,
@@ -224,9 +227,9 @@ def _span(message: Duration) -> timedelta:
     return message.ToTimedelta()
 
 
-def _enum(kind: type[E], numbers: EnumTypeWrapper, number: int) -> E:
+def _enum(kind: type[E], numbers: EnumDescriptor, number: int) -> E:
     """The member for a number; for one that only a newer server knows it is `UNSPECIFIED`."""
-    values = numbers.DESCRIPTOR.values_by_number
+    values = numbers.values_by_number
     prefix = values[0].name.removesuffix("UNSPECIFIED")
     name = values[number].name.removeprefix(prefix) if number in values else "UNSPECIFIED"
     return kind[name] if name in kind.__members__ else kind["UNSPECIFIED"]

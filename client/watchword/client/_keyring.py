@@ -22,8 +22,6 @@ class KeyRing:
         self._verifier: Verifier | None = None
         self._good_until = 0.0
         self._next_unknown_key = 0.0
-        self.generation = 0
-        """Counts the sets of keys that were loaded."""
 
     def current(self, now: float) -> Verifier | None:
         """The verifier, unless its keys are older than the server lets them be kept.
@@ -50,5 +48,4 @@ class KeyRing:
         )
         self._verifier = verifier
         self._good_until = asked_at + keys.max_age.total_seconds()
-        self.generation += 1
         return verifier

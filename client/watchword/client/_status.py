@@ -1,11 +1,13 @@
+# google.rpc comes without types.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 """Reads a gRPC failure into the SDK's own errors, so that callers never meet gRPC's."""
 
 from collections.abc import Iterable
-from datetime import timedelta
 from typing import Final, cast
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
+
 from watchword.client.errors import ERRORS, FieldViolation, WatchwordError
 
 _DOMAIN: Final = "watchword"
@@ -36,7 +38,7 @@ def to_error(error: grpc.RpcError, *, call_id: str) -> WatchwordError:
         field_violations=tuple(
             FieldViolation(violation.field, violation.description) for violation in bad_request.field_violations
         ),
-        retry_after=cast("timedelta", retry.retry_delay.ToTimedelta()) if has_retry else None,
+        retry_after=retry.retry_delay.ToTimedelta() if has_retry else None,
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any, Final, Generic, TypeVar
 
 import grpc
 from google.protobuf.message import Message
+
 from watchword.v1 import (
     credentials_pb2,
     service_accounts_pb2,
@@ -133,13 +134,13 @@ class PerProcess(Generic[T]):
         self._made: dict[int, T] = {}
 
     def get(self) -> T:
-        """This process's own, made when it is first asked for."""
+        """The one of this process, made when it is first asked for."""
         made = self.existing()
         # `setdefault` is atomic: of two threads that come first, one wins and both get the winner's.
         return self._made.setdefault(os.getpid(), self._make()) if made is None else made
 
     def existing(self) -> T | None:
-        """This process's own, if it has been made."""
+        """The one of this process, if it has been made."""
         return self._made.get(os.getpid())
 
 

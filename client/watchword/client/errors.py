@@ -136,7 +136,7 @@ class UnauthenticatedError(WatchwordError):
 
 
 class ApiKeyInvalidError(UnauthenticatedError):
-    """This client's API key is unknown, expired or revoked, or its service account is disabled."""
+    """The client's API key is unknown, expired or revoked, or its service account is disabled."""
 
 
 class OnBehalfOfInvalidError(UnauthenticatedError):
@@ -160,7 +160,7 @@ class CurrentPasswordWrongError(UnauthenticatedError):
 
 
 class PermissionDeniedError(WatchwordError):
-    """This client's API key lacks a permission; `metadata["permission"]` names it."""
+    """The client's API key lacks a permission; `metadata["permission"]` names it."""
 
     default_code = "PERMISSION_DENIED"
 

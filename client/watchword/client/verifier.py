@@ -19,6 +19,7 @@ from typing import Any, Final, NoReturn, cast
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
 from watchword.client.errors import (
     InternalError,
     TokenAudienceMismatchError,
@@ -37,7 +38,8 @@ _SIGNATURE_BYTES: Final = 64
 _PUBLIC_KEY_BYTES: Final = 32
 _LAST_SECOND: Final = 253_402_300_799  # of the year 9999: the last one that a datetime can hold
 _HEADER_MEMBERS: Final = {"alg", "typ", "kid"}
-_TO_STANDARD: Final = str.maketrans("-_", "+/")
+_TO_STANDARD: Final = bytes.maketrans(b"-_", b"+/")
+_FROM_STANDARD: Final = bytes.maketrans(b"+/", b"-_")
 _SEGMENTS: Final = 3
 
 
@@ -156,16 +158,13 @@ def decode_base64url(text: str) -> bytes:
         ValueError: It has padding, stray characters or bits that carry nothing.
 
     """
-    data = binascii.a2b_base64(text.translate(_TO_STANDARD) + "=" * (-len(text) % 4))
+    encoded = text.encode("ascii")
+    data = binascii.a2b_base64(encoded.translate(_TO_STANDARD) + b"=" * (-len(encoded) % 4))
     # The decoder skips what it does not know and drops left-over bits. Were those let through, a token would
     # have many spellings, and a list of refused tokens could be evaded.
-    canonical = binascii.b2a_base64(data, newline=False).rstrip(b"=")
-    if canonical.translate(_FROM_STANDARD) != text.encode("ascii"):
+    if binascii.b2a_base64(data, newline=False).rstrip(b"=").translate(_FROM_STANDARD) != encoded:
         raise ValueError("not canonical base64url")
     return data
-
-
-_FROM_STANDARD: Final = bytes.maketrans(b"+/", b"-_")
 
 
 def _split(token: str) -> tuple[bytes, bytes, bytes, bytes]:
@@ -269,10 +268,9 @@ def _text(claims: dict[str, Any], name: str) -> str:
 
 
 def _texts(claims: dict[str, Any], name: str) -> tuple[str, ...]:
-    values = claims.get(name)
-    if not isinstance(values, list):
+    if not isinstance(claims.get(name), list):
         _malformed()
-    texts = tuple(cast("list[Any]", values))
+    texts: tuple[Any, ...] = tuple(claims[name])
     if not all(isinstance(text, str) for text in texts):
         _malformed()
     return texts

@@ -67,6 +67,8 @@ class Config:
     argon2_memory_kib: int = 19456
     argon2_time: int = 2
     argon2_parallelism: int = 1
+    argon2_allow_weak: bool = False
+    """Not a setting: tests, which hash a lot, construct it."""
     hash_threads: int = 2
     hash_queue: int = 32
     pool_size: int = 10

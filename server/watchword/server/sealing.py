@@ -101,7 +101,8 @@ class Sealer:
 
         """
         key_id, header_bytes = _read_header(sealed)
-        header, nonce, content = _split(sealed, header_bytes, header_bytes + _NONCE_BYTES)
+        header, nonce_end = sealed[:header_bytes], header_bytes + _NONCE_BYTES
+        nonce, content = sealed[header_bytes:nonce_end], sealed[nonce_end:]
         if len(content) < _TAG_BYTES:
             raise SealBroken
         try:
@@ -120,10 +121,6 @@ def _read_header(sealed: bytes) -> tuple[str, int]:
     if key_id and not _KEY_ID.fullmatch(key_id):
         raise SealBroken
     return key_id, end
-
-
-def _split(value: bytes, first: int, second: int) -> tuple[bytes, bytes, bytes]:
-    return value[:first], value[first:second], value[second:]
 
 
 class Keyring:

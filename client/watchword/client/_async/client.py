@@ -1,5 +1,6 @@
 """The client: a connection, and the groups of methods that use it."""
 
+import copy
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -8,7 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from watchword.client import _convert
-from watchword.client._async.connection import AsyncConnection
+from watchword.client._async.connection import AsyncChannel, AsyncConnection
 from watchword.client._async.credentials import AsyncCredentials
 from watchword.client._async.keys import AsyncKeys
 from watchword.client._async.service_accounts import AsyncServiceAccounts
@@ -75,11 +76,10 @@ class AsyncClient:
             ValueError: An argument is out of its range.
 
         """
-        connection = AsyncConnection(
-            Settings(address=address, api_key=api_key, timeout=timeout, tls=tls, plaintext=plaintext)
-        )
-        keys = AsyncKeys(connection, clock=clock, skew_seconds=skew_seconds)
-        self._assemble(connection, keys, owner=True)
+        settings = Settings(address=address, api_key=api_key, timeout=timeout, tls=tls, plaintext=plaintext)
+        channel = AsyncChannel(settings)
+        connection = AsyncConnection(channel, settings)
+        self._bind(channel, connection, AsyncKeys(connection, clock=clock, skew_seconds=skew_seconds))
 
     @classmethod
     def from_environment(cls, **options: Any) -> Self:
@@ -104,17 +104,17 @@ class AsyncClient:
             found["tls"] = TLS(root_certificates=Path(ca_file).read_bytes())
         return cls(**(found | options))
 
-    def _assemble(self, connection: AsyncConnection, keys: AsyncKeys, *, owner: bool) -> None:
+    def _bind(self, channel: AsyncChannel | None, connection: AsyncConnection, keys: AsyncKeys) -> None:
+        self._channel = channel  # None in a view: it is not the view's to close
         self._connection = connection
         self._keys = keys
-        self._owner = owner
         self.users = AsyncUsers(connection)
         self.service_accounts = AsyncServiceAccounts(connection)
         self.credentials = AsyncCredentials(connection)
         self.sessions = AsyncSessions(connection)
         self.tokens = AsyncTokens(connection)
 
-    def on_behalf_of(self, access_token: str) -> "AsyncClient":
+    def on_behalf_of(self, access_token: str) -> Self:
         """A view of this client whose calls are made for a user.
 
         The user is then the actor of each event and this client's service account the intermediary. Closing the
@@ -126,13 +126,13 @@ class AsyncClient:
         """
         return self._view(on_behalf_of=access_token)
 
-    def with_timeout(self, seconds: float) -> "AsyncClient":
+    def with_timeout(self, seconds: float) -> Self:
         """A view of this client with another timeout. Closing the view does nothing."""
         return self._view(timeout=seconds)
 
-    def _view(self, **changes: Any) -> "AsyncClient":
-        view = object.__new__(AsyncClient)
-        view._assemble(self._connection.using(**changes), self._keys, owner=False)
+    def _view(self, **changes: Any) -> Self:
+        view = copy.copy(self)
+        view._bind(None, self._connection.using(**changes), self._keys)  # noqa: SLF001 - it is of this class
         return view
 
     async def sign_in(
@@ -189,8 +189,8 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Close the connection. Calls that are under way fail, later ones raise `ClientClosedError`."""
-        if self._owner:
-            await self._connection.close()
+        if self._channel is not None:
+            await self._channel.close()
 
     async def __aenter__(self) -> Self:
         return self

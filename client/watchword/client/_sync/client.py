@@ -1,6 +1,7 @@
-# Made by client/make_sync.py from client/watchword/client/_async/client.py. Do not edit: change that file and run `make generate`.
+# Made by client/make_sync.py from client/watchword/client/_async/client.py: do not edit.
 """The client: a connection, and the groups of methods that use it."""
 
+import copy
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -9,7 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from watchword.client import _convert
-from watchword.client._sync.connection import Connection
+from watchword.client._sync.connection import Channel, Connection
 from watchword.client._sync.credentials import Credentials
 from watchword.client._sync.keys import Keys
 from watchword.client._sync.service_accounts import ServiceAccounts
@@ -76,11 +77,10 @@ class Client:
             ValueError: An argument is out of its range.
 
         """
-        connection = Connection(
-            Settings(address=address, api_key=api_key, timeout=timeout, tls=tls, plaintext=plaintext)
-        )
-        keys = Keys(connection, clock=clock, skew_seconds=skew_seconds)
-        self._assemble(connection, keys, owner=True)
+        settings = Settings(address=address, api_key=api_key, timeout=timeout, tls=tls, plaintext=plaintext)
+        channel = Channel(settings)
+        connection = Connection(channel, settings)
+        self._bind(channel, connection, Keys(connection, clock=clock, skew_seconds=skew_seconds))
 
     @classmethod
     def from_environment(cls, **options: Any) -> Self:
@@ -105,17 +105,17 @@ class Client:
             found["tls"] = TLS(root_certificates=Path(ca_file).read_bytes())
         return cls(**(found | options))
 
-    def _assemble(self, connection: Connection, keys: Keys, *, owner: bool) -> None:
+    def _bind(self, channel: Channel | None, connection: Connection, keys: Keys) -> None:
+        self._channel = channel  # None in a view: it is not the view's to close
         self._connection = connection
         self._keys = keys
-        self._owner = owner
         self.users = Users(connection)
         self.service_accounts = ServiceAccounts(connection)
         self.credentials = Credentials(connection)
         self.sessions = Sessions(connection)
         self.tokens = Tokens(connection)
 
-    def on_behalf_of(self, access_token: str) -> "Client":
+    def on_behalf_of(self, access_token: str) -> Self:
         """A view of this client whose calls are made for a user.
 
         The user is then the actor of each event and this client's service account the intermediary. Closing the
@@ -127,13 +127,13 @@ class Client:
         """
         return self._view(on_behalf_of=access_token)
 
-    def with_timeout(self, seconds: float) -> "Client":
+    def with_timeout(self, seconds: float) -> Self:
         """A view of this client with another timeout. Closing the view does nothing."""
         return self._view(timeout=seconds)
 
-    def _view(self, **changes: Any) -> "Client":
-        view = object.__new__(Client)
-        view._assemble(self._connection.using(**changes), self._keys, owner=False)
+    def _view(self, **changes: Any) -> Self:
+        view = copy.copy(self)
+        view._bind(None, self._connection.using(**changes), self._keys)  # noqa: SLF001 - it is of this class
         return view
 
     def sign_in(
@@ -190,8 +190,8 @@ class Client:
 
     def close(self) -> None:
         """Close the connection. Calls that are under way fail, later ones raise `ClientClosedError`."""
-        if self._owner:
-            self._connection.close()
+        if self._channel is not None:
+            self._channel.close()
 
     def __enter__(self) -> Self:
         return self

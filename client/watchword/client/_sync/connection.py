@@ -1,4 +1,4 @@
-# Made by client/make_sync.py from client/watchword/client/_async/connection.py. Do not edit: change that file and run `make generate`.
+# Made by client/make_sync.py from client/watchword/client/_async/connection.py: do not edit.
 """Calls RPCs over a channel that is opened when it is first needed, and anew after a fork."""
 
 import dataclasses
@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import grpc
 from google.protobuf.message import Message
+
 from watchword.client._status import to_error
 from watchword.client._transport import CHANNEL_OPTIONS, PerProcess, Settings, new_id, path_of
 from watchword.client.errors import ClientClosedError
@@ -24,7 +25,7 @@ class OpenChannel:
             self.channel = grpc.secure_channel(settings.address, credentials, options=CHANNEL_OPTIONS)
         self._methods: dict[str, grpc.UnaryUnaryMultiCallable[Any, Any]] = {}
 
-    def method(self, request: Message, response_type: type[R]) -> grpc.UnaryUnaryMultiCallable[Message, R]:
+    def method(self, request: Message, response_type: type[R]) -> "grpc.UnaryUnaryMultiCallable[Message, R]":
         """The method that takes this request."""
         path = path_of(request)
         method = self._methods.get(path)
@@ -37,20 +38,42 @@ class OpenChannel:
         return method
 
 
-class Connection:
-    """Calls RPCs with one set of settings. Connections with other settings may share its channel."""
+class Channel:
+    """A channel that opens when it is first used, once per process, until it is closed."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
         self._opened = PerProcess(lambda: OpenChannel(settings))
-        self._closed = [False]  # shared, like the channel, with what `using` returns
+        self._closed = False
+
+    def open(self) -> OpenChannel:
+        """The channel of this process.
+
+        Raises:
+            ClientClosedError: It was closed.
+
+        """
+        if self._closed:
+            raise ClientClosedError("The client has been closed.")
+        return self._opened.get()
+
+    def close(self) -> None:
+        """Close it. Calls that are under way fail."""
+        self._closed = True
+        opened = self._opened.existing()
+        if opened is not None:
+            opened.channel.close()
+
+
+class Connection:
+    """Calls RPCs over a channel, under one set of settings."""
+
+    def __init__(self, channel: Channel, settings: Settings) -> None:
+        self._channel = channel
+        self._settings = settings
 
     def using(self, **changes: Any) -> "Connection":
-        """The same connection under changed settings."""
-        other = Connection(dataclasses.replace(self._settings, **changes))
-        other._opened = self._opened
-        other._closed = self._closed
-        return other
+        """The same channel under changed settings."""
+        return Connection(self._channel, dataclasses.replace(self._settings, **changes))
 
     def call(self, request: Message, response_type: type[R]) -> R:
         """Call the RPC that takes this request.
@@ -59,18 +82,9 @@ class Connection:
             WatchwordError: It failed.
 
         """
-        if self._closed[0]:
-            raise ClientClosedError("The client has been closed.")
         call_id = new_id()
-        method = self._opened.get().method(request, response_type)
+        method = self._channel.open().method(request, response_type)
         try:
             return method(request, timeout=self._settings.timeout, metadata=self._settings.metadata(call_id))
         except grpc.RpcError as error:
             raise to_error(error, call_id=call_id) from error
-
-    def close(self) -> None:
-        """Close the channel. Calls that are under way fail."""
-        self._closed[0] = True
-        opened = self._opened.existing()
-        if opened is not None:
-            opened.channel.close()

@@ -1,4 +1,4 @@
-# Made by client/make_sync.py from client/watchword/client/_async/credentials.py. Do not edit: change that file and run `make generate`.
+# Made by client/make_sync.py from client/watchword/client/_async/credentials.py: do not edit.
 """What users prove themselves with."""
 
 from watchword.client import _convert

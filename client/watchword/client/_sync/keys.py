@@ -1,4 +1,4 @@
-# Made by client/make_sync.py from client/watchword/client/_async/keys.py. Do not edit: change that file and run `make generate`.
+# Made by client/make_sync.py from client/watchword/client/_async/keys.py: do not edit.
 """Verifies access tokens locally, and fetches the signing keys when there is no other way."""
 
 import copy
@@ -24,31 +24,38 @@ class Keys:
         self._ring = KeyRing(clock=clock, skew_seconds=skew_seconds)
         self._locks = PerProcess(threading.Lock)
         self._questions = 0
-        self._outcome: Verifier | WatchwordError | None = None
+        self._failure: WatchwordError | None = None
 
     def verify(self, token: str, *, audience: str | None) -> Principal:
         """Verify with the keys at hand; ask for others if they are too old or the token's is not among them."""
-        verifier = self._ring.current(time.monotonic()) or self._fetch()
+        verifier = self._ring.current(time.monotonic()) or self._fetch(beyond=None)
         try:
             return verifier.verify(token, audience=audience)
         except TokenKeyUnknownError:
-            if not self._ring.may_ask_for_unknown_key(time.monotonic()):
-                raise
-        verifier = self._fetch()
+            verifier = self._fetch(beyond=verifier)
         return verifier.verify(token, audience=audience)
 
-    def _fetch(self) -> Verifier:
-        """Ask for the keys. Those who come while a question is under way share its outcome, even a failure."""
+    def _fetch(self, *, beyond: Verifier | None) -> Verifier:
+        """Keys that are fresh and, if the server may be asked again so soon, not those of `beyond`.
+
+        Those who come while a question is under way wait for its outcome and share it, even a failure: a server that
+        is down is not asked once per waiting thread.
+        """
         questions = self._questions
         with self._locks.get():
-            if self._questions == questions:
-                self._outcome = self._ask()
+            now = time.monotonic()
+            current = self._ring.current(now)
+            if current is not None and (current is not beyond or not self._ring.may_ask_for_unknown_key(now)):
+                return current
+            if self._failure is None or self._questions == questions:
+                outcome = self._ask()
                 self._questions += 1
-            outcome = self._outcome
-        if isinstance(outcome, Verifier):
-            return outcome
-        assert outcome is not None
-        raise copy.copy(outcome) from outcome
+                self._failure = outcome if isinstance(outcome, WatchwordError) else None
+            else:
+                outcome = copy.copy(self._failure)
+        if isinstance(outcome, WatchwordError):
+            raise outcome
+        return outcome
 
     def _ask(self) -> Verifier | WatchwordError:
         asked_at = time.monotonic()

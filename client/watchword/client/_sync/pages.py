@@ -1,4 +1,4 @@
-# Made by client/make_sync.py from client/watchword/client/_async/pages.py. Do not edit: change that file and run `make generate`.
+# Made by client/make_sync.py from client/watchword/client/_async/pages.py: do not edit.
 """Walks a listing page by page."""
 
 from collections.abc import Callable, Iterator
@@ -14,8 +14,7 @@ def walk(get_page: Callable[[str | None], Page[T]]) -> Iterator[T]:
     page_token = None
     while True:
         page = get_page(page_token)
-        for item in page.items:
-            yield item
+        yield from page.items
         page_token = page.next_page_token
         if page_token is None:
             return

@@ -1,4 +1,4 @@
-# Made by client/make_sync.py from client/watchword/client/_async/service_accounts.py. Do not edit: change that file and run `make generate`.
+# Made by client/make_sync.py from client/watchword/client/_async/service_accounts.py: do not edit.
 """Accounts of programs, and their API keys."""
 
 from collections.abc import Iterable, Iterator

@@ -1,4 +1,4 @@
-# Made by client/make_sync.py from client/watchword/client/_async/sessions.py. Do not edit: change that file and run `make generate`.
+# Made by client/make_sync.py from client/watchword/client/_async/sessions.py: do not edit.
 """Sessions of users."""
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-# Made by client/make_sync.py from client/watchword/client/_async/tokens.py. Do not edit: change that file and run `make generate`.
+# Made by client/make_sync.py from client/watchword/client/_async/tokens.py: do not edit.
 """Tokens, and the keys that sign them."""
 
 from watchword.client import _convert

@@ -1,4 +1,4 @@
-# Made by client/make_sync.py from client/watchword/client/_async/users.py. Do not edit: change that file and run `make generate`.
+# Made by client/make_sync.py from client/watchword/client/_async/users.py: do not edit.
 """Accounts of people."""
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -175,12 +175,12 @@ class Users:
         self,
         user_id: str,
         *,
-        email: str | None | Unset = UNSET,
-        username: str | None | Unset = UNSET,
-        display_name: str | None | Unset = UNSET,
-        locale: str | None | Unset = UNSET,
-        external_id: str | None | Unset = UNSET,
-        attributes: Mapping[str, Any] | None | Unset = UNSET,
+        email: str | Unset | None = UNSET,
+        username: str | Unset | None = UNSET,
+        display_name: str | Unset | None = UNSET,
+        locale: str | Unset | None = UNSET,
+        external_id: str | Unset | None = UNSET,
+        attributes: Mapping[str, Any] | Unset | None = UNSET,
         etag: str | None = None,
         request_id: str | None = None,
     ) -> User:

@@ -13,7 +13,7 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -40,6 +40,7 @@ from watchword.server.storage.statement import Statement
 from watchword.server.storage.users import Users
 
 Row = TypeVar("Row")
+AnyMessage = TypeVar("AnyMessage", bound=Message)
 
 # Per connection. A statement or a forgotten transaction must not hold back the horizon of the whole database
 # (DESIGN.md section 2: own transactions have short timeouts).
@@ -132,8 +133,11 @@ class Reader:
         return cursor.rowcount
 
     async def snapshot(self) -> Snapshot:
-        """Tell the epoch and the horizon. Before the reads that an answer rests on, never after: an earlier
-        horizon is safe, a later one could hide a change that those reads missed."""
+        """Tell the epoch and the horizon.
+
+        To be called before the reads that an answer rests on, never after: an earlier horizon is safe, a later
+        one could hide a change that those reads missed.
+        """
         async with self._connection.cursor(row_factory=tuple_row) as cursor:
             await cursor.execute(_SNAPSHOT.sql)
             epoch, horizon = await cursor.fetchone() or ("", 0)
@@ -177,7 +181,7 @@ class Tx(Reader):
         """Add an event; it is written at the end of the transaction."""
         self._events.append(event)
 
-    def answered[M: Message](self, answer: M) -> M:
+    def answered(self, answer: AnyMessage) -> AnyMessage:
         """Keep the answer of the call for retries with the same request id, and return it."""
         self._answer = answer
         return answer
@@ -224,7 +228,8 @@ class Tx(Reader):
             sealed_key = await self.value(_PERSON_KEY, id=event.person)
             if sealed_key is None:
                 return b""  # The person's key is destroyed: nothing about them is written any more.
-            sealer = Sealer.from_key(self._person_keys.open(sealed_key, context=str(event.person)))
+            person_key = self._person_keys.open(sealed_key, context=str(event.person))
+            sealer = Sealer.from_key(person_key, randomness=self._randomness)
         return sealer.seal(json.dumps(personal, ensure_ascii=False).encode(), context=context)
 
 
@@ -339,10 +344,10 @@ class Database:
         async with self.read() as reader:
             return await Answers(reader, self._keyring).find(call, answer)
 
-    async def drop_old_answers(self, before: datetime) -> int:
-        """Forget answers that nobody may ask for any more."""
+    async def drop_old_answers(self, age: timedelta) -> int:
+        """Forget answers older than that; return how many."""
         async with self.read() as reader:
-            return await Answers(reader, self._keyring).drop(before)
+            return await Answers(reader, self._keyring).drop(reader.now - age)
 
 
 _OUR_LIMITS = (

@@ -43,7 +43,8 @@ _ROLE = "postgres"
 _VERSION = "18"
 # PostgreSQL refuses to run as root, so root runs it as this account, made if need be.
 _ACCOUNT = "watchword"
-_SOCKET = ".s.PGSQL.5432"
+_PORT = 5432  # a part of the socket's name, and nothing else
+_SOCKET = f".s.PGSQL.{_PORT}"
 # sockaddr_un holds 108 bytes on Linux, 104 on macOS, the last one NUL.
 _LONGEST_SOCKET_PATH = 103
 _SETTINGS = {
@@ -182,7 +183,7 @@ class EmbeddedPostgres:
 
     def _url(self, database: str) -> str:
         # The path needs no escaping: `_socket_folder` takes only paths of plain characters.
-        return f"postgresql://{_ROLE}@/{database}?host={self._require_running().socket_folder}"
+        return f"postgresql://{_ROLE}@/{database}?host={self._require_running().socket_folder}&port={_PORT}"
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

@@ -1,0 +1,124 @@
+"""A pytest plugin: the real server on a PostgreSQL of its own, for tests of code that uses the SDK.
+
+It is loaded by installing `watchword[server]`; nothing has to be configured.
+
+```python
+def test_sign_in(watchword):
+    watchword.users.create(username="ana", password="correct horse battery")
+    assert watchword.sign_in("ana", password="correct horse battery").session
+```
+
+The server is a process of its own, which this module starts and tells what to do over its standard input: the
+client never imports the server. pytest imports this module in every run, so it imports the SDK only when asked.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import IO, TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from watchword.client import AsyncClient, Client
+
+
+@dataclass(slots=True, kw_only=True)
+class LocalServer:
+    """A server on this machine, with an empty database of its own.
+
+    Attributes:
+        address: Where it listens.
+        api_key: The administrator's API key.
+        database_url: Its database.
+
+    """
+
+    address: str
+    api_key: str = field(repr=False)
+    database_url: str = field(repr=False)
+    _commands: IO[str] = field(repr=False)
+    _answers: IO[str] = field(repr=False)
+    _advanced: float = 0.0
+
+    def reset(self) -> None:
+        """Forget all data but the administrator's key, and set the clock back."""
+        self._tell(command="reset")
+        self._advanced = 0.0
+
+    def advance(self, seconds: float) -> None:
+        """Move the server's clock forward."""
+        self._tell(command="advance", seconds=seconds)
+        self._advanced += seconds
+
+    def time(self) -> float:
+        """What the server's clock shows, in Unix seconds."""
+        return time.time() + self._advanced
+
+    def _tell(self, **command: Any) -> None:
+        self._commands.write(json.dumps(command) + "\n")
+        self._commands.flush()
+        line = self._answers.readline()
+        answer = json.loads(line) if line else {"error": "the test server has stopped"}
+        if not answer.get("ok"):
+            raise RuntimeError(f"The test server refused {command['command']}: {answer.get('error', line)}")
+
+
+@contextmanager
+def local_server() -> Generator[LocalServer]:
+    """Start a server, which takes about a second, and stop it in the end.
+
+    Raises:
+        RuntimeError: It did not start; the text holds what it wrote.
+
+    """
+    with (
+        tempfile.TemporaryFile("w+") as log,
+        # When its standard input ends, also because this process died, the server stops and deletes its data.
+        subprocess.Popen(
+            [sys.executable, "-m", "watchword.server.testing"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        ) as process,
+    ):
+        assert process.stdin is not None  # noqa: S101 - both were asked for above
+        assert process.stdout is not None  # noqa: S101
+        line = process.stdout.readline()
+        if not line:
+            process.wait()
+            log.seek(0)
+            raise RuntimeError(f"The test server did not start. It wrote:\n{log.read()}")
+        yield LocalServer(**json.loads(line), _commands=process.stdin, _answers=process.stdout)
+
+
+@pytest.fixture(scope="session")
+def watchword_server() -> Generator[LocalServer]:
+    """A server for the whole run of tests."""
+    with local_server() as server:
+        yield server
+
+
+@pytest.fixture
+def watchword(watchword_server: LocalServer) -> "Generator[Client]":
+    """A client with all permissions, on a clean database, whose clock is the server's."""
+    from watchword.client import Client  # noqa: PLC0415 - see above
+
+    watchword_server.reset()
+    with Client(watchword_server.address, api_key=watchword_server.api_key, clock=watchword_server.time) as client:
+        yield client
+
+
+@pytest.fixture
+def watchword_async(watchword_server: LocalServer) -> "AsyncClient":
+    """The same for asynchronous tests, under any plugin that runs them. Close it or leave it to the end of the test."""
+    from watchword.client import AsyncClient  # noqa: PLC0415 - see above
+
+    watchword_server.reset()
+    return AsyncClient(watchword_server.address, api_key=watchword_server.api_key, clock=watchword_server.time)

@@ -1,0 +1,88 @@
+"""CredentialService."""
+
+from uuid import UUID
+
+from watchword.server import sessions as logic
+from watchword.server.api import messages
+from watchword.server.call import Call
+from watchword.server.errors import CurrentPasswordWrong
+from watchword.server.identifiers import user_object
+from watchword.server.passwords import PasswordHasher
+from watchword.server.storage import users
+from watchword.server.storage.database import Database
+from watchword.server.storage.events import Event, EventType, Outcome
+from watchword.server.storage.users import User
+from watchword.v1 import credentials_pb2 as pb
+
+
+class CredentialService:
+    """Serves what users prove themselves with."""
+
+    def __init__(self, database: Database, passwords: PasswordHasher) -> None:
+        self._database = database
+        self._passwords = passwords
+
+    async def SetPassword(self, request: pb.SetPasswordRequest, call: Call) -> pb.SetPasswordResponse:
+        async with self._database.read() as reader:
+            user = await reader.users.get(UUID(request.user_id))
+        user.require_not_deleted()
+        password_hash = await self._passwords.check_and_hash(request.new_password, own_words=_own_words(user))
+        async with self._database.write(call) as tx:
+            user = await tx.users.lock(user.user_id)
+            user.require_not_deleted()
+            credential = await tx.credentials.set_password(user.user_id, password_hash)
+            await logic.credentials_changed(tx, user.user_id, kind="password", change="set")
+            return tx.answered(pb.SetPasswordResponse(credential=messages.credential(credential), revision=tx.revision))
+
+    async def ChangePassword(self, request: pb.ChangePasswordRequest, call: Call) -> pb.ChangePasswordResponse:
+        user_id = UUID(request.user_id)
+        async with self._database.read() as reader:
+            current = await reader.credentials.password(user_id)
+        verdict = await self._passwords.verify(request.current_password, current.password_hash if current else None)
+        if current is None or not verdict.ok:
+            if current is not None:
+                await self._refuse(call, user_id)
+            raise CurrentPasswordWrong
+        async with self._database.read() as reader:
+            user = await reader.users.get(user_id)
+        password_hash = await self._passwords.check_and_hash(request.new_password, own_words=_own_words(user))
+        async with self._database.write(call) as tx:
+            user = await tx.users.lock(user_id)
+            now = await tx.credentials.password(user_id)
+            # The password that was verified may have been changed, or the account closed, meanwhile.
+            if user.status == users.ACTIVE and now is not None and now.password_hash == current.password_hash:
+                credential = await tx.credentials.set_password(user_id, password_hash)
+                keep = UUID(request.keep_session_id) if request.keep_session_id else None
+                await logic.credentials_changed(tx, user_id, kind="password", change="update", keep=keep)
+                return tx.answered(
+                    pb.ChangePasswordResponse(credential=messages.credential(credential), revision=tx.revision)
+                )
+        raise CurrentPasswordWrong
+
+    async def ListCredentials(self, request: pb.ListCredentialsRequest, _call: Call) -> pb.ListCredentialsResponse:
+        async with self._database.read() as reader:
+            user = await reader.users.get(UUID(request.user_id))
+            rows = await reader.credentials.list(user.user_id)
+        return pb.ListCredentialsResponse(credentials=map(messages.credential, rows))
+
+    async def RemoveCredential(self, request: pb.RemoveCredentialRequest, call: Call) -> pb.RemoveCredentialResponse:
+        async with self._database.write(call) as tx:
+            user = await tx.users.lock(UUID(request.user_id))
+            await tx.credentials.remove(user.user_id, UUID(request.credential_id))
+            await logic.credentials_changed(tx, user.user_id, kind="password", change="delete")
+            return tx.answered(pb.RemoveCredentialResponse(revision=tx.revision))
+
+    async def _refuse(self, call: Call, user_id: UUID) -> None:
+        async with self._database.write(call) as tx:
+            tx.record(
+                Event(
+                    EventType.SIGN_IN_FAILED,
+                    (user_object(user_id),),
+                    outcome=Outcome.FAILURE,
+                    payload={"method": "pwd", "purpose": "change_password"},
+                )
+            )
+
+
+def _own_words(user: User) -> list[str]:
+    return [user.email or "", user.username or "", user.display_name]

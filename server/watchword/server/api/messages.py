@@ -1,0 +1,154 @@
+"""Rows as messages."""
+
+from datetime import UTC, datetime, timedelta
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from watchword.server import sessions as logic
+from watchword.server.storage import credentials, service_accounts, sessions, users
+from watchword.v1 import credentials_pb2, service_accounts_pb2, sessions_pb2, users_pb2
+
+
+def timestamp(time: datetime | None) -> Timestamp | None:
+    """Write a time; None stays unset."""
+    if time is None:
+        return None
+    message = Timestamp()
+    message.FromDatetime(time)
+    return message
+
+
+def time(message: Timestamp) -> datetime:
+    """Read a time. PostgreSQL keeps microseconds; what is finer is cut."""
+    return message.ToDatetime(UTC)
+
+
+def duration(span: timedelta) -> Duration:
+    """Write a span of time."""
+    message = Duration()
+    message.FromTimedelta(span)
+    return message
+
+
+_USER_STATUS = {
+    users.ACTIVE: users_pb2.USER_STATUS_ACTIVE,
+    users.SUSPENDED: users_pb2.USER_STATUS_SUSPENDED,
+    users.DELETED: users_pb2.USER_STATUS_DELETED,
+}
+
+
+def user(row: users.User) -> users_pb2.User:
+    """Write a user."""
+    message = users_pb2.User(
+        user_id=str(row.user_id),
+        email=row.email or "",
+        username=row.username or "",
+        display_name=row.display_name,
+        locale=row.locale,
+        external_id=row.external_id or "",
+        status=_USER_STATUS[row.status],
+        create_time=timestamp(row.create_time),
+        update_time=timestamp(row.update_time),
+        delete_time=timestamp(row.delete_time),
+        etag=row.etag,
+    )
+    if row.attributes:
+        message.attributes.update(dict(row.attributes))
+    return message
+
+
+_ACCOUNT_STATUS = {
+    service_accounts.ACTIVE: service_accounts_pb2.SERVICE_ACCOUNT_STATUS_ACTIVE,
+    service_accounts.SUSPENDED: service_accounts_pb2.SERVICE_ACCOUNT_STATUS_SUSPENDED,
+    service_accounts.DELETED: service_accounts_pb2.SERVICE_ACCOUNT_STATUS_DELETED,
+}
+
+
+def service_account(row: service_accounts.ServiceAccount) -> service_accounts_pb2.ServiceAccount:
+    """Write a service account."""
+    return service_accounts_pb2.ServiceAccount(
+        service_account_id=row.service_account_id,
+        display_name=row.display_name,
+        description=row.description,
+        status=_ACCOUNT_STATUS[row.status],
+        create_time=timestamp(row.create_time),
+        update_time=timestamp(row.update_time),
+        delete_time=timestamp(row.delete_time),
+        etag=row.etag,
+    )
+
+
+def key(row: service_accounts.Key) -> service_accounts_pb2.Key:
+    """Write what is known of a key."""
+    return service_accounts_pb2.Key(
+        key_id=str(row.key_id),
+        service_account_id=row.service_account_id,
+        display_name=row.display_name,
+        permissions=row.permissions,
+        create_time=timestamp(row.create_time),
+        expire_time=timestamp(row.expire_time),
+        last_used_time=timestamp(row.last_used_time),
+        revoke_time=timestamp(row.revoke_time),
+        successor_key_id=str(row.successor_key_id or ""),
+    )
+
+
+_END_REASON = {
+    None: sessions_pb2.SESSION_END_REASON_UNSPECIFIED,
+    sessions.REVOKED: sessions_pb2.SESSION_END_REASON_REVOKED,
+    sessions.EXPIRED: sessions_pb2.SESSION_END_REASON_EXPIRED,
+    sessions.REFRESH_TOKEN_REUSED: sessions_pb2.SESSION_END_REASON_REFRESH_TOKEN_REUSED,
+    sessions.CREDENTIAL_CHANGED: sessions_pb2.SESSION_END_REASON_CREDENTIAL_CHANGED,
+    sessions.ACCOUNT_DISABLED: sessions_pb2.SESSION_END_REASON_ACCOUNT_DISABLED,
+}
+
+
+def session(row: sessions.Session, *, now: datetime) -> sessions_pb2.Session:
+    """Write a session. One whose time is over has ended, whether or not that has been written down."""
+    end_time, end_reason = row.end_time, row.end_reason
+    if end_time is None and row.expired(now):
+        end_time, end_reason = min(row.expire_time, row.idle_expire_time), sessions.EXPIRED
+    return sessions_pb2.Session(
+        session_id=str(row.session_id),
+        user_id=str(row.user_id),
+        client_id=row.client_id,
+        device=sessions_pb2.Device(display_name=row.device_name, user_agent=row.user_agent, ip_address=row.ip_address),
+        audiences=row.audiences,
+        authentication_methods=row.authentication_methods,
+        authentication_level=row.authentication_level,
+        authentication_time=timestamp(row.authentication_time),
+        create_time=timestamp(row.create_time),
+        last_active_time=timestamp(row.last_active_time),
+        idle_expire_time=timestamp(row.idle_expire_time),
+        expire_time=timestamp(row.expire_time),
+        end_time=timestamp(end_time),
+        end_reason=_END_REASON[end_reason],
+    )
+
+
+def device(message: sessions_pb2.Device) -> logic.Device:
+    """Read a device."""
+    return logic.Device(display_name=message.display_name, user_agent=message.user_agent, ip_address=message.ip_address)
+
+
+def session_tokens(issued: logic.Issued, *, now: datetime) -> sessions_pb2.SessionTokens:
+    """Write the tokens of a session."""
+    return sessions_pb2.SessionTokens(
+        access_token=issued.access_token,
+        access_token_lifetime=duration(issued.access_token_lifetime),
+        refresh_token=issued.refresh_token,
+        session=session(issued.session, now=now),
+    )
+
+
+def credential(row: credentials.Credential) -> credentials_pb2.Credential:
+    """Write what is known of a credential."""
+    return credentials_pb2.Credential(
+        credential_id=str(row.credential_id),
+        user_id=str(row.user_id),
+        kind=credentials_pb2.CREDENTIAL_KIND_PASSWORD,
+        create_time=timestamp(row.create_time),
+        update_time=timestamp(row.update_time),
+        last_used_time=timestamp(row.last_used_time),
+    )

@@ -1,0 +1,289 @@
+"""The composition root: the one place that constructs things, and the life of a server process.
+
+Everything gets what it needs by constructor. The process serves while its database answers: health tells a load
+balancer as soon as it does not, and again when it does.
+"""
+
+import asyncio
+import contextlib
+import secrets
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import grpc
+import structlog
+from google.protobuf.descriptor import ServiceDescriptor
+from grpc_health.v1 import health, health_pb2
+
+from watchword.server import log
+from watchword.server.access import Authenticator, permissions_of
+from watchword.server.api.credentials import CredentialService
+from watchword.server.api.pages import Pages
+from watchword.server.api.service_accounts import ServiceAccountService
+from watchword.server.api.sessions import SessionService
+from watchword.server.api.sign_in import SignInService
+from watchword.server.api.tokens import TokenService
+from watchword.server.api.users import UserService
+from watchword.server.call import Call, Caller
+from watchword.server.config import Config
+from watchword.server.errors import DatabaseUnavailable, DomainError
+from watchword.server.foreign import health_service, reflection_services
+from watchword.server.identifiers import Clock, Randomness
+from watchword.server.incidents import describe
+from watchword.server.introspection import Introspector
+from watchword.server.passwords import Argon2Parameters, PasswordHasher, PasswordPolicy
+from watchword.server.pipeline import Pipeline
+from watchword.server.sealing import Keyring
+from watchword.server.sessions import SessionKeeper
+from watchword.server.signing import Signing
+from watchword.server.storage.database import Database
+from watchword.server.tokens import AccessTokens, RefreshTokens
+from watchword.server.validation import Validators
+from watchword.v1 import (
+    credentials_pb2,
+    service_accounts_pb2,
+    sessions_pb2,
+    sign_in_pb2,
+    tokens_pb2,
+    users_pb2,
+)
+
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+ANSWERS_ARE_KEPT = timedelta(hours=24)
+_PING_SECONDS = 1.0
+_MAINTENANCE_SECONDS = 60.0
+_OPTIONS = [
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_metadata_size", 16 * 1024),
+    # Two servers on one port would share its calls without a word (workers come with an option of their own).
+    ("grpc.so_reuseport", 0),
+    # Callers keep idle connections alive through firewalls; grpc's default would hang up on them.
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+]
+_log = structlog.get_logger("watchword.app")
+
+
+def utc_now() -> datetime:
+    """Tell the time."""
+    return datetime.now(UTC)
+
+
+def server_call(method: str) -> Call:
+    """Make the call of what the server does by itself."""
+    return Call(
+        method=method,
+        request_id=secrets.token_hex(12),
+        source="server",
+        caller=Caller("watchword", UUID(int=0), frozenset()),
+    )
+
+
+def services() -> list[ServiceDescriptor]:
+    """List the services that are served."""
+    return [
+        users_pb2.DESCRIPTOR.services_by_name["UserService"],
+        service_accounts_pb2.DESCRIPTOR.services_by_name["ServiceAccountService"],
+        sign_in_pb2.DESCRIPTOR.services_by_name["SignInService"],
+        credentials_pb2.DESCRIPTOR.services_by_name["CredentialService"],
+        sessions_pb2.DESCRIPTOR.services_by_name["SessionService"],
+        tokens_pb2.DESCRIPTOR.services_by_name["TokenService"],
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """The parts of a running server that its tests and the CLI reach."""
+
+    address: str
+    database: Database
+
+
+@asynccontextmanager
+async def running(
+    config: Config,
+    *,
+    database_url: str,
+    keyring: Keyring,
+    clock: Clock = utc_now,
+    randomness: Randomness = secrets.token_bytes,
+) -> AsyncIterator[App]:
+    """Run a server until the block ends.
+
+    Raises:
+        DatabaseUnavailable: nothing answers at the URL.
+        OSError: the address cannot be served on.
+
+    """
+    async with AsyncExitStack() as stack:
+        database = Database(
+            database_url, pool_size=config.pool_size, keyring=keyring, clock=clock, randomness=randomness
+        )
+        stack.push_async_callback(database.close)
+        await database.open()
+        signing = Signing(
+            keyring,
+            randomness,
+            key_lifetime=config.signing_key_lifetime,
+            token_lifetime=config.access_token_lifetime,
+        )
+        await _rotate_if_due(database, signing)
+        server = grpc.aio.server(options=_OPTIONS)
+        parts = _Parts(config, database, keyring, randomness, signing)
+        server.add_generic_rpc_handlers(tuple(_own_services(stack, parts)))
+        status = health.aio.HealthServicer()
+        server.add_generic_rpc_handlers((health_service(status),))
+        names = [service.full_name for service in services()]
+        if config.reflection:
+            server.add_generic_rpc_handlers(tuple(reflection_services([*names, health.SERVICE_NAME])))
+        address = _bind(server, config)
+        await server.start()
+        stack.push_async_callback(server.stop, config.shutdown_grace.total_seconds())
+        watch = asyncio.create_task(_watch_database(database, status, ["", *names]))
+        maintain = asyncio.create_task(_maintain(database, signing))
+        stack.push_async_callback(_cancel, watch, maintain)
+        # First of all when it ends: send callers elsewhere.
+        stack.push_async_callback(status.enter_graceful_shutdown)
+        yield App(address, database)
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What services are made of."""
+
+    config: Config
+    database: Database
+    keyring: Keyring
+    randomness: Randomness
+    signing: Signing
+
+
+def _own_services(stack: AsyncExitStack, parts: _Parts) -> list[grpc.GenericRpcHandler]:
+    config, database, signing, randomness = parts.config, parts.database, parts.signing, parts.randomness
+    access_tokens = AccessTokens(config.issuer, config.access_token_lifetime, randomness)
+    introspector = Introspector(database, access_tokens, signing)
+    authenticator = Authenticator(database, introspector, default_audience=config.default_audience)
+    stack.push_async_callback(authenticator.close)
+    passwords = PasswordHasher(
+        Argon2Parameters(
+            memory_kib=config.argon2_memory_kib,
+            time=config.argon2_time,
+            parallelism=config.argon2_parallelism,
+            allow_weak=config.argon2_allow_weak,
+        ),
+        policy=PasswordPolicy(),
+        randomness=randomness,
+        threads=config.hash_threads,
+        queue_limit=config.hash_queue,
+    )
+    stack.callback(passwords.close)
+    keeper = SessionKeeper(
+        signing,
+        access_tokens,
+        RefreshTokens(parts.keyring, randomness),
+        idle_lifetime=config.session_idle_lifetime,
+        lifetime=config.session_lifetime,
+    )
+    pages = Pages(parts.keyring)
+    servicers: list[object] = [
+        UserService(database, passwords, pages),
+        ServiceAccountService(database, pages, permissions=permissions_of(services()), randomness=randomness),
+        SignInService(database, passwords, keeper, default_audience=config.default_audience),
+        CredentialService(database, passwords),
+        SessionService(database, keeper, pages),
+        TokenService(
+            database,
+            introspector,
+            signing,
+            issuer=config.issuer,
+            default_audience=config.default_audience,
+            token_lifetime=config.access_token_lifetime,
+        ),
+    ]
+    pipeline = Pipeline(database, authenticator, Validators(), randomness=randomness)
+    return [pipeline.service(descriptor, servicer) for descriptor, servicer in zip(services(), servicers, strict=True)]
+
+
+def _bind(server: grpc.aio.Server, config: Config) -> str:
+    host = config.listen.rpartition(":")[0]
+    try:
+        if config.tls is None:
+            port = server.add_insecure_port(config.listen)
+        else:
+            client_ca = config.tls.client_ca_file.read_bytes() if config.tls.client_ca_file else None
+            credentials = grpc.ssl_server_credentials(
+                [(config.tls.key_file.read_bytes(), config.tls.certificate_file.read_bytes())],
+                root_certificates=client_ca,
+                require_client_auth=client_ca is not None,
+            )
+            port = server.add_secure_port(config.listen, credentials)
+    except RuntimeError as error:
+        raise OSError(f"Cannot serve on {config.listen}: is another process using the port?") from error
+    return f"{host}:{port}"
+
+
+async def _rotate_if_due(database: Database, signing: Signing) -> None:
+    async with database.write(server_call("server/rotate")) as tx:
+        await signing.rotate_if_due(tx)
+
+
+async def _watch_database(database: Database, status: health.aio.HealthServicer, names: list[str]) -> None:
+    """Keep the health of every service at what the database allows."""
+    serving: bool | None = None
+    while True:
+        try:
+            await database.ping()
+            now_serving = True
+        except DomainError:
+            now_serving = False
+        if now_serving is not serving:
+            serving = now_serving
+            _log.info("database answers" if serving else "database does not answer")
+            code = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+            for name in names:
+                await status.set(name, code)
+        await asyncio.sleep(_PING_SECONDS)
+
+
+async def _maintain(database: Database, signing: Signing) -> None:
+    """Do what has to be done now and then: rotate the signing key, forget old answers."""
+    while True:
+        await asyncio.sleep(_MAINTENANCE_SECONDS)
+        try:
+            await _rotate_if_due(database, signing)
+            await database.drop_old_answers(ANSWERS_ARE_KEPT)
+        except DatabaseUnavailable:
+            continue
+        except Exception as error:  # noqa: BLE001  # it must go on, whatever went wrong this time
+            _log.error("maintenance failed", **describe(error))
+
+
+async def _cancel(*tasks: asyncio.Task[None]) -> None:
+    for task in tasks:
+        task.cancel()
+    for task in tasks:
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def serve(config: Config, *, database_url: str, keyring: Keyring, on_ready: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT; `on_ready` gets the address.
+
+    Raises:
+        DatabaseUnavailable: nothing answers at the URL.
+        OSError: the address cannot be served on.
+
+    """
+    log.configure(config)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with running(config, database_url=database_url, keyring=keyring) as app:
+        on_ready(app.address)
+        await stop.wait()
+        _log.info("stopping")

@@ -1,0 +1,65 @@
+"""The first key: how a new deployment lets its first administrator in, once.
+
+There is no default account and no default password (ASVS 6.3.2). The key is shown once and kept nowhere in clear.
+"""
+
+import asyncio
+import secrets
+
+from sqlalchemy import bindparam, update
+
+from watchword.server.app import server_call, utc_now
+from watchword.server.call import ADMINISTRATOR
+from watchword.server.identifiers import key_object, service_object
+from watchword.server.sealing import Keyring
+from watchword.server.storage.database import Database, Tx
+from watchword.server.storage.events import Event, EventType
+from watchword.server.storage.statement import Statement
+from watchword.server.storage.tables import deployment
+from watchword.server.tokens import hash_of, new_api_key
+
+_CLAIM = Statement(
+    update(deployment).where(deployment.c.bootstrap_time.is_(None)).values(bootstrap_time=bindparam("now"))
+)
+
+
+def bootstrap(database_url: str, keyring: Keyring) -> str | None:
+    """Make the administrator's service account and its API key; None if that was done before.
+
+    Raises:
+        DatabaseUnavailable: nothing answers at the URL.
+
+    """
+    return asyncio.run(_bootstrap(database_url, keyring))
+
+
+async def _bootstrap(database_url: str, keyring: Keyring) -> str | None:
+    database = Database(database_url, pool_size=2, keyring=keyring, clock=utc_now, randomness=secrets.token_bytes)
+    await database.open()
+    try:
+        async with database.write(server_call("server/bootstrap")) as tx:
+            # One row, claimed by whoever commits first: two that start at the same time make one key.
+            return await make_administrator(tx) if await tx.run(_CLAIM, now=tx.now) else None
+    finally:
+        await database.close()
+
+
+async def make_administrator(tx: Tx) -> str:
+    """Make the administrator's account and return its key."""
+    account = await tx.service_accounts.create(
+        ADMINISTRATOR, display_name="Administrator", description="Made by the first start of this deployment."
+    )
+    key_id = tx.new_id()
+    text = new_api_key(key_id, secrets.token_bytes)
+    key = await tx.service_accounts.create_key(
+        account.service_account_id,
+        key_id=key_id,
+        key_hash=hash_of(text),
+        display_name="Made at the first start",
+        permissions=[ADMINISTRATOR],
+        expire_time=None,
+    )
+    name = service_object(account.service_account_id)
+    tx.record(Event(EventType.SERVICE_ACCOUNT_CREATED, (name,)))
+    tx.record(Event(EventType.KEY_CREATED, (key_object(key.key_id), name), payload={"permissions": key.permissions}))
+    return text

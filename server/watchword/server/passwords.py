@@ -1,0 +1,291 @@
+"""Passwords: which are taken, how they are hashed, and how hashing is kept from stopping everything else.
+
+Hides argon2, the lists of common passwords and the threads. One hash costs about 20 ms and 19 MiB by design, so
+whoever can try to sign in can make the server work: a bounded number of hashes runs at a time, off the event loop,
+a bounded number waits, and more are refused at once.
+"""
+
+import asyncio
+import contextlib
+import threading
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final, TypeVar
+
+import argon2
+import structlog
+from argon2.exceptions import VerificationError, VerifyMismatchError
+from zxcvbn import matching, scoring
+
+from watchword.server.errors import PasswordRefused, ServerBusy, ShuttingDown
+from watchword.server.identifiers import Randomness
+
+MIN_CHARACTERS: Final = 8
+MAX_CHARACTERS: Final = 256
+
+_GUESSES: Final = 10_000
+_PATTERN_CHARACTERS: Final = 40  # no word on the lists has more than 23
+_OWN_WORD_CHARACTERS: Final = 3
+_FREE_CHARACTERS: Final = 6
+
+# Memory in KiB and passes that are equally strong: OWASP Password Storage Cheat Sheet, which ASVS 5.0 follows.
+_FLOOR: Final = ((47104, 1), (19456, 2), (12288, 3), (9216, 4), (7168, 5))
+
+_SIGNS_FOR_LETTERS: Final = str.maketrans("4@8({[<369!0$5+7%2", "aabcccceggiossttxz")
+
+T = TypeVar("T")
+
+log = structlog.get_logger()
+
+
+def normalize(password: str) -> str:
+    """Bring a password to NFC, as NIST SP 800-63B-4 section 3.1.1.2 has it: keyboards differ in what they compose."""
+    return unicodedata.normalize("NFC", password)
+
+
+class PasswordPolicy:
+    """Which new passwords are taken: long enough, not easily guessed, not made of the user's own words."""
+
+    __slots__ = ("_product_words",)
+
+    def __init__(self, *, product_words: Iterable[str] = ("watchword",)) -> None:
+        self._product_words = frozenset(product_words)
+
+    def check(self, password: str, *, own_words: Iterable[str]) -> None:
+        """Refuse a bad password. Takes up to 2 ms of processor time.
+
+        `own_words` are the user's e-mail address, username and display name as they are; they are taken apart here.
+
+        Raises:
+            PasswordRefused: with rule too_short, too_long, common or personal.
+
+        """
+        password = normalize(password)
+        if len(password) < MIN_CHARACTERS:
+            raise PasswordRefused("too_short")
+        if len(password) > MAX_CHARACTERS:
+            raise PasswordRefused("too_long")
+        if _is_common(password):
+            raise PasswordRefused("common")
+        words = {word for text in (*own_words, *self._product_words) for word in _words(text)}
+        if _is_personal(password, words):
+            raise PasswordRefused("personal")
+
+
+def _spellings(text: str) -> Iterator[str]:
+    """Give the text, and what it reads as when signs stand for letters ("p4ssw0rd")."""
+    yield text
+    plain = text.translate(_SIGNS_FOR_LETTERS)
+    if plain != text or "1" in text or "|" in text:
+        yield plain.replace("1", "i").replace("|", "i")
+        yield plain.replace("1", "l").replace("|", "l")
+
+
+def _is_common(password: str) -> bool:
+    """Tell whether a list of common passwords has it, or zxcvbn thinks that 10,000 guesses find it.
+
+    zxcvbn adds 10,000 guesses for every further pattern, so only a text that is one pattern as a whole, or repeats
+    one, can be below: only that is asked for. Threat: all of zxcvbn takes more than a second for 60 well-chosen signs
+    (it tries every combination of letters they may stand for) and keeps its state in a global that threads share.
+    """
+    period = (password + password).find(password, 1)
+    repeats = len(password) // period
+    if period > _PATTERN_CHARACTERS:
+        return False
+    return any(_is_guessable(spelling, repeats) for spelling in _spellings(password[:period]))
+
+
+def _is_guessable(text: str, repeats: int) -> bool:
+    if scoring.BRUTEFORCE_CARDINALITY ** len(text) * repeats < _GUESSES:
+        return True
+    return any(
+        match.get("dictionary_name") == "passwords" or scoring.estimate_guesses(match, text) * repeats < _GUESSES
+        for find in (
+            matching.dictionary_match,
+            matching.reverse_dictionary_match,
+            matching.spatial_match,
+            matching.sequence_match,
+            matching.date_match,
+        )
+        for match in find(text)
+        if match["i"] == 0 and match["j"] == len(text) - 1
+    )
+
+
+def _fold(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).casefold()
+
+
+def _words(text: str) -> list[str]:
+    """Take a name or address apart: what is no letter, mark or digit separates; short words are left out."""
+    letters = (sign if unicodedata.category(sign)[0] in "LMN" else " " for sign in _fold(text))
+    return [word for word in "".join(letters).split() if len(word) >= _OWN_WORD_CHARACTERS]
+
+
+def _is_personal(password: str, words: Iterable[str]) -> bool:
+    """Tell whether too little of the password remains without the user's words."""
+    longest_first = sorted(words, key=lambda word: (-len(word), word))
+    for spelling in _spellings(_fold(password)):
+        rest = spelling
+        for word in longest_first:
+            rest = rest.replace(word, " ")
+        free = sum(unicodedata.category(sign)[0] in "LN" for sign in rest)
+        if rest != spelling and free < _FREE_CHARACTERS:
+            return True
+    return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Argon2Parameters:
+    """What one hash costs (RFC 9106): memory in KiB, passes over it, lanes.
+
+    Raises ValueError if weaker than OWASP's floor. `allow_weak` is for tests, which hash a lot.
+    """
+
+    memory_kib: int = 19456
+    time: int = 2
+    parallelism: int = 1
+    allow_weak: bool = False
+
+    def __post_init__(self) -> None:
+        if self.time < 1 or self.parallelism < 1 or self.memory_kib < 8 * self.parallelism:
+            raise ValueError("argon2 needs at least 1 pass, 1 lane and 8 KiB of memory for each lane")
+        strong = any(self.memory_kib >= memory and self.time >= time for memory, time in _FLOOR)
+        if not strong and not self.allow_weak:
+            equals = ", ".join(f"{memory} KiB with {time}" for memory, time in _FLOOR)
+            raise ValueError(f"argon2 with {self.memory_kib} KiB and {self.time} passes is too weak: use {equals}")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a password is right and, if so, whether its hash should be made anew with today's parameters."""
+
+    ok: bool
+    rehash: bool
+
+
+class PasswordHasher:
+    """Hashes and verifies passwords with argon2id in its own threads.
+
+    At most `threads` hashes run and `queue_limit` wait. Every method raises ServerBusy at once beyond that, and
+    ShuttingDown after `close()`.
+    """
+
+    def __init__(
+        self,
+        parameters: Argon2Parameters,
+        *,
+        policy: PasswordPolicy,
+        threads: int,
+        queue_limit: int,
+        randomness: Randomness,
+        retry_after: timedelta = timedelta(seconds=1),
+    ) -> None:
+        self._argon2 = argon2.PasswordHasher(
+            time_cost=parameters.time, memory_cost=parameters.memory_kib, parallelism=parameters.parallelism
+        )
+        self._policy = policy
+        self._randomness = randomness
+        self._retry_after = retry_after
+        self._dummy = self._hash(randomness(32).hex())
+        self._capacity = threads + queue_limit
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="passwords")
+        self._lock = threading.Lock()
+        self._admitted = 0
+        self._running = 0
+
+    @property
+    def running(self) -> int:
+        """Jobs that a thread works on."""
+        return self._running
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that wait for a thread."""
+        with self._lock:
+            return self._admitted - self._running
+
+    async def hash(self, password: str) -> str:
+        """Hash a password; the answer is a PHC string with its own salt and parameters."""
+        return await self._run(lambda: self._hash(password))
+
+    async def check_and_hash(self, password: str, own_words: Iterable[str]) -> str:
+        """Check a new password against the policy and hash it.
+
+        Raises:
+            PasswordRefused: see `PasswordPolicy.check`.
+
+        """
+
+        def job() -> str:
+            self._policy.check(password, own_words=own_words)
+            return self._hash(password)
+
+        return await self._run(job)
+
+    async def verify(self, password: str, stored: str | None) -> Verdict:
+        """Verify a password against a stored hash, or against none if there is no such user or password.
+
+        Threat: telling accounts apart by the time that an answer takes. Without a hash, or with one that cannot be
+        read, the same work is done on a hash that nobody knows a password of. (A hash that still has older parameters
+        takes the time of those.)
+        """
+        verdict = await self._run(lambda: self._verify(password, stored))
+        if verdict is None:
+            log.error("A stored password hash cannot be read; its user cannot sign in with a password.")
+        return verdict or Verdict(ok=False, rehash=False)
+
+    def close(self) -> None:
+        """Take no more jobs and wait for those admitted."""
+        self._pool.shutdown()
+
+    def _hash(self, password: str) -> str:
+        salt = self._randomness(self._argon2.salt_len)
+        return self._argon2.hash(normalize(password).encode(), salt=salt)
+
+    def _verify(self, password: str, stored: str | None) -> Verdict | None:
+        """Verify; None if the stored hash cannot be read."""
+        secret = normalize(password).encode()
+        readable = True
+        if stored is not None:
+            try:
+                self._argon2.verify(stored, secret)
+                return Verdict(ok=True, rehash=self._argon2.check_needs_rehash(stored))
+            except VerifyMismatchError:
+                return Verdict(ok=False, rehash=False)
+            except (ValueError, VerificationError):  # raised before any work is done
+                readable = False
+        with contextlib.suppress(VerifyMismatchError):
+            self._argon2.verify(self._dummy, secret)
+        return Verdict(ok=False, rehash=False) if readable else None
+
+    async def _run(self, job: Callable[[], T]) -> T:
+        with self._lock:
+            if self._admitted >= self._capacity:
+                raise ServerBusy(self._retry_after)
+            self._admitted += 1
+        try:
+            future = self._pool.submit(self._counted, job)
+        except RuntimeError:
+            self._leave(started=False)
+            raise ShuttingDown from None
+        # A caller that goes away takes a waiting job along; a running one keeps its place until it really ends,
+        # or callers that give up quickly would pile up work without limit.
+        future.add_done_callback(self._ended)
+        return await asyncio.wrap_future(future)
+
+    def _counted(self, job: Callable[[], T]) -> T:
+        with self._lock:
+            self._running += 1
+        return job()
+
+    def _ended(self, future: Future[Any]) -> None:
+        self._leave(started=not future.cancelled())
+
+    def _leave(self, *, started: bool) -> None:
+        with self._lock:
+            self._admitted -= 1
+            self._running -= started

@@ -1,0 +1,225 @@
+"""What happens to every call before and after its handler.
+
+    decode → authenticate → authorize → validate → repeat an earlier answer → handle (again, on a conflict) → log
+
+Handlers are `async (request, call) -> response`; they raise `DomainError`s and never see gRPC. This replaces
+grpc's interceptors: those are asked anew for every call, cannot catch a message that does not decode (a stock
+server answers UNKNOWN), and hide their order. Here a handler is composed once, at start-up, from its descriptor.
+Authorization comes before validation, so that nobody learns from errors what they may not see (AIP-211).
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+from uuid import UUID
+
+import grpc
+import structlog
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.message_factory import GetMessageClass
+from grpc_status import rpc_status
+
+from watchword.server.access import Authenticator, permission_of
+from watchword.server.call import Call
+from watchword.server.errors import (
+    Conflict,
+    DomainError,
+    InternalError,
+    MalformedRequest,
+    OnBehalfOfInvalid,
+    TimedOut,
+)
+from watchword.server.identifiers import Randomness
+from watchword.server.incidents import describe
+from watchword.server.storage.database import AnswerExists, Database
+from watchword.server.validation import Validators
+
+Handler = Callable[[Any, Call], Awaitable[Message]]
+
+_TRIES = 3
+_LIMIT_SECONDS = 30
+_MAX_REQUEST_ID = 128
+_SAFE_IN_IDS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._:/+=-")
+_log = structlog.get_logger("watchword.rpc")
+
+
+class MissingHandler(Exception):
+    """A servicer lacks a method that the proto promises: the server must not start."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Rpc:
+    """One RPC, composed from its descriptor."""
+
+    name: str
+    permission: str
+    handler: Handler
+    response: type[Message]
+    validate: Callable[[Message], None]
+    is_mutation: bool
+
+
+class Undecodable:
+    """Stands in for a request whose bytes are no message."""
+
+
+UNDECODABLE = Undecodable()
+
+
+def decoder(message: type[Message]) -> Callable[[bytes], Message | Undecodable]:
+    """Decode requests without ever raising: grpc would answer UNKNOWN."""
+
+    def decode(data: bytes) -> Message | Undecodable:
+        try:
+            return message.FromString(data)
+        except (DecodeError, RecursionError, ValueError):
+            return UNDECODABLE
+
+    return decode
+
+
+class Pipeline:
+    """Composes the handlers of services."""
+
+    def __init__(
+        self, database: Database, authenticator: Authenticator, validators: Validators, *, randomness: Randomness
+    ) -> None:
+        self._database = database
+        self._authenticator = authenticator
+        self._validators = validators
+        self._randomness = randomness
+
+    def service(self, descriptor: ServiceDescriptor, servicer: object) -> grpc.GenericRpcHandler:
+        """Compose a service: every RPC that the descriptor names, or none.
+
+        Raises:
+            UndeclaredAccess: an RPC has no access option.
+            MissingHandler: the servicer lacks one.
+
+        """
+        handlers = {method.name: self._method(method, servicer) for method in descriptor.methods}
+        return grpc.method_handlers_generic_handler(descriptor.full_name, handlers)
+
+    def _method(self, method: MethodDescriptor, servicer: object) -> grpc.RpcMethodHandler[Any, Any]:
+        handler = getattr(servicer, method.name, None)
+        if handler is None:
+            raise MissingHandler(f"{type(servicer).__name__} has no {method.name}.")
+        rpc = _Rpc(
+            name=f"{method.containing_service.name}/{method.name}",
+            permission=permission_of(method),
+            handler=handler,
+            response=GetMessageClass(method.output_type),
+            validate=self._validators.validator_for(method.input_type),
+            is_mutation="request_id" in method.input_type.fields_by_name,
+        )
+
+        async def behavior(request: Message | Undecodable, context: grpc.aio.ServicerContext[Any, Any]) -> Message:
+            return await self._serve(rpc, request, context)
+
+        return grpc.unary_unary_rpc_method_handler(
+            behavior,
+            request_deserializer=decoder(GetMessageClass(method.input_type)),
+            response_serializer=rpc.response.SerializeToString,
+        )
+
+    async def _serve(
+        self, rpc: _Rpc, request: Message | Undecodable, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> Message:
+        """Answer one call, and log it: never with anything that came in its request."""
+        started = time.perf_counter()
+        metadata = _texts(context)
+        request_id = _request_id(metadata.get("x-request-id"), self._randomness)
+        log = _log.bind(rpc=rpc.name, request_id=request_id)
+        context.set_trailing_metadata((("x-request-id", request_id),))
+        try:
+            async with asyncio.timeout(_LIMIT_SECONDS):
+                response = await self._answer(rpc, request, metadata, request_id, context.peer())
+        except DomainError as error:
+            failure = error
+        except TimeoutError:
+            failure = TimedOut()
+        except Exception as error:  # noqa: BLE001  # whatever it is, the caller gets a status
+            incident = f"incident-{self._randomness(8).hex()}"
+            log.error("incident", incident=incident, **describe(error))  # noqa: TRY400  # no traceback: it may quote data
+            failure = InternalError(incident)
+        else:
+            log.info("ok", ms=_milliseconds(started))
+            return response
+        log.info("refused", reason=failure.reason_name(), ms=_milliseconds(started))
+        return await _abort(context, failure, request_id)
+
+    async def _answer(
+        self, rpc: _Rpc, request: Message | Undecodable, metadata: Mapping[str, str], request_id: str, peer: str
+    ) -> Message:
+        caller = await self._authenticator.caller(metadata.get("authorization"))
+        caller.require(rpc.permission)
+        if isinstance(request, Undecodable):
+            raise MalformedRequest
+        rpc.validate(request)
+        user_id = await self._user(caller, metadata)
+        call = Call(
+            method=rpc.name,
+            request_id=request_id,
+            source=peer,
+            caller=caller,
+            user_id=user_id,
+            request=request,
+            idempotency_key=getattr(request, "request_id", "") if rpc.is_mutation else "",
+        )
+        return await self._handle(rpc, request, call)
+
+    async def _user(self, caller: Any, metadata: Mapping[str, str]) -> UUID | None:
+        token = metadata.get("on-behalf-of")
+        if token is None:
+            return None
+        if not token:
+            raise OnBehalfOfInvalid
+        return await self._authenticator.on_behalf_of(caller, token)
+
+    async def _handle(self, rpc: _Rpc, request: Message, call: Call) -> Message:
+        """Run the handler; again as a whole if its transaction collided, which is safe: nothing was committed."""
+        for attempt in range(1, _TRIES + 1):
+            if call.idempotency_key:
+                earlier = await self._database.answer_of(call, rpc.response)
+                if earlier is not None:
+                    return earlier
+            try:
+                return await rpc.handler(request, call)
+            except (Conflict, AnswerExists):
+                if attempt == _TRIES:
+                    raise Conflict from None
+                await asyncio.sleep(self._randomness(1)[0] / 255 * 0.02 * attempt)
+            except DomainError:
+                # Two calls with the same request id ran at the same time, and the other one was first: this one
+                # may have failed for no other reason (the e-mail address it wants is taken, by itself).
+                if call.idempotency_key:
+                    earlier = await self._database.answer_of(call, rpc.response)
+                    if earlier is not None:
+                        return earlier
+                raise
+        raise AssertionError("unreachable")
+
+
+async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: DomainError, request_id: str) -> NoReturn:
+    status = rpc_status.to_status(error.to_status(request_id))
+    await context.abort_with_status(status)
+    raise AssertionError("abort_with_status raises")
+
+
+def _texts(context: grpc.aio.ServicerContext[Any, Any]) -> dict[str, str]:
+    """Read the metadata that is text. Of a key given twice, the last value counts, as in grpc itself."""
+    return {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+
+
+def _request_id(given: str | None, randomness: Randomness) -> str:
+    """Take the caller's id of the call if it is harmless in logs (CWE-117), else make one."""
+    if given and len(given) <= _MAX_REQUEST_ID and _SAFE_IN_IDS.issuperset(given):
+        return given
+    return randomness(12).hex()
+
+
+def _milliseconds(started: float) -> float:
+    return round((time.perf_counter() - started) * 1000, 2)

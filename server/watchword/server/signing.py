@@ -1,0 +1,131 @@
+"""The keys that sign access tokens: their life from creation to the end of the last token.
+
+A key is published before it signs, so that no verifier meets a token whose key it could not know; and it stays
+published until its last token has expired. A key that leaked is revoked instead: it leaves the published set at
+once. Which key signs is read from the database for every token, so a rotation made by one process is followed by
+all; only the unsealing is remembered.
+"""
+
+import json
+from datetime import datetime, timedelta
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+from watchword.server.identifiers import SIGNING_KEYS, Randomness
+from watchword.server.sealing import Keyring
+from watchword.server.storage.database import Reader, Tx
+from watchword.server.storage.events import Event, EventType
+from watchword.server.storage.signing_keys import SigningKey
+from watchword.server.tokens import SKEW, PrivateKey, encode
+
+MAX_AGE = timedelta(minutes=5)
+"""For how long verifiers may keep the published keys."""
+
+PUBLISH_LEAD = 2 * MAX_AGE
+"""How long before it signs a key is published."""
+
+_REMEMBERED = 16
+
+
+class Signing:
+    """Makes, unseals and publishes signing keys."""
+
+    def __init__(
+        self, keyring: Keyring, randomness: Randomness, *, key_lifetime: timedelta, token_lifetime: timedelta
+    ) -> None:
+        self._sealer = keyring.sealer("signing_keys")
+        self._randomness = randomness
+        self._key_lifetime = key_lifetime
+        self._token_lifetime = token_lifetime
+        self._unsealed: dict[str, PrivateKey] = {}
+        self._public: dict[str, bytes] = {}
+
+    async def current(self, reader: Reader) -> PrivateKey:
+        """Give the key that signs now."""
+        row = await reader.signing_keys.current()
+        if row is None:
+            raise AssertionError("the server makes the first key before it serves")
+        key = self._unsealed.get(row.kid)
+        if key is None:
+            raw = self._sealer.open(row.private_key_sealed, context=f"{row.kid}/private_key")
+            key = PrivateKey(row.kid, Ed25519PrivateKey.from_private_bytes(raw))
+            if len(self._unsealed) >= _REMEMBERED:
+                self._unsealed.clear()
+            self._unsealed[row.kid] = key
+        return key
+
+    async def public_key(self, reader: Reader, kid: str) -> bytes | None:
+        """Find the public key of a kid, revoked or not: it never changes, so it is remembered."""
+        if kid not in self._public:
+            key = await reader.signing_keys.find(kid)
+            if key is None:
+                # Not remembered: an attacker could fill the memory with invented kids.
+                return None
+            self._public[kid] = key.public_key
+        return self._public[kid]
+
+    async def published(self, reader: Reader) -> list[SigningKey]:
+        """List the keys that verify tokens now or will."""
+        return await reader.signing_keys.published(retired_after=reader.now - self._token_lifetime - SKEW)
+
+    async def rotate(self, tx: Tx) -> SigningKey:
+        """Publish a new key, to sign when every verifier knows it. If one waits already, that is the one."""
+        await tx.signing_keys.lock()
+        newest = await self._newest(tx)
+        if newest is not None and newest.activate_time > tx.now:
+            return newest
+        return await self._create(tx, tx.now + PUBLISH_LEAD if newest else tx.now)
+
+    async def replace(self, tx: Tx) -> SigningKey:
+        """Revoke every key and sign with a new one from now on."""
+        await tx.signing_keys.lock()
+        for kid in await tx.signing_keys.revoke_all():
+            tx.record(Event(EventType.SIGNING_KEY_REVOKED, (f"signing_key:{kid}",), nodes=(SIGNING_KEYS,)))
+        return await self._create(tx, tx.now)
+
+    async def rotate_if_due(self, tx: Tx) -> SigningKey | None:
+        """Make the first key, or the next one in time; None if nothing is due."""
+        await tx.signing_keys.lock()
+        newest = await self._newest(tx)
+        if newest is not None and tx.now < newest.activate_time + self._key_lifetime - PUBLISH_LEAD:
+            return None
+        return await self.rotate(tx)
+
+    async def _newest(self, reader: Reader) -> SigningKey | None:
+        return next(reversed(await self.published(reader)), None)
+
+    async def _create(self, tx: Tx, activate_time: datetime) -> SigningKey:
+        private = Ed25519PrivateKey.from_private_bytes(self._randomness(32))
+        kid = encode(self._randomness(12))
+        raw = private.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
+        tx.record(Event(EventType.SIGNING_KEY_CREATED, (f"signing_key:{kid}",), nodes=(SIGNING_KEYS,)))
+        return await tx.signing_keys.create(
+            {
+                "kid": kid,
+                "public_key": private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw),
+                "private_key_sealed": self._sealer.seal(raw, context=f"{kid}/private_key"),
+                "create_time": tx.now,
+                "activate_time": activate_time,
+            }
+        )
+
+
+def jwks(keys: list[SigningKey]) -> str:
+    """Write keys as a JSON Web Key Set (RFC 7517, RFC 8037)."""
+    return json.dumps(
+        {
+            "keys": [
+                {
+                    "kty": "OKP",
+                    "crv": "Ed25519",
+                    "alg": "EdDSA",
+                    "use": "sig",
+                    "kid": key.kid,
+                    "x": encode(key.public_key),
+                }
+                for key in keys
+            ]
+        },
+        separators=(",", ":"),
+    )

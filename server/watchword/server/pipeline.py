@@ -103,7 +103,7 @@ class Pipeline:
         handlers = {method.name: self._method(method, servicer) for method in descriptor.methods}
         return grpc.method_handlers_generic_handler(descriptor.full_name, handlers)
 
-    def _method(self, method: MethodDescriptor, servicer: object) -> grpc.RpcMethodHandler[Any, Any]:
+    def _method(self, method: MethodDescriptor, servicer: object) -> "grpc.RpcMethodHandler[Any, Any]":
         handler = getattr(servicer, method.name, None)
         if handler is None:
             raise MissingHandler(f"{type(servicer).__name__} has no {method.name}.")

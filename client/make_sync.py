@@ -54,7 +54,7 @@ def convert(text: str, used: set[str]) -> str:
 
 def tidy(text: str, target: Path) -> str:
     """Sort imports and lay out lines as everywhere else: names and lines have become shorter."""
-    for command in (["check", "--select", "I,UP028", "--fix", "--unsafe-fixes", "--exit-zero"], ["format"]):
+    for command in (["check", "--select", "C416,I,SIM117,UP028", "--fix", "--unsafe-fixes", "--exit-zero"], ["format"]):
         text = subprocess.run(  # noqa: S603 - fixed arguments
             [sys.executable, "-m", "ruff", *command, "--quiet", "--stdin-filename", str(target), "-"],
             input=text,

@@ -53,11 +53,15 @@ Answer = Message | status_pb2.Status | Callable[[], Message]
 
 @dataclass
 class Recorder(grpc.GenericRpcHandler):
-    """Answers calls with `answers`, first in first out, and with an empty message after that."""
+    """Answers calls with `answers`, first in first out, and with an empty message after that.
+
+    With `forbid_retries` its failures carry the header by which a gRPC server stops a client's attempts.
+    """
 
     address: str = ""
     calls: list[Call] = field(default_factory=list)
     answers: deque[Answer] = field(default_factory=deque)
+    forbid_retries: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
@@ -72,7 +76,11 @@ class Recorder(grpc.GenericRpcHandler):
             if callable(answer):
                 answer = answer()
             if isinstance(answer, status_pb2.Status):
-                context.abort_with_status(rpc_status.to_status(answer))
+                failure = rpc_status.to_status(answer)
+                if self.forbid_retries:
+                    more = ("grpc-retry-pushback-ms", "-1")
+                    failure = failure._replace(trailing_metadata=(*failure.trailing_metadata, more))
+                context.abort_with_status(failure)
             return answer.SerializeToString() if isinstance(answer, Message) else answer
 
         return grpc.unary_unary_rpc_method_handler(handle)

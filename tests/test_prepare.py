@@ -62,7 +62,7 @@ def test_another_database_is_used_as_it_is(tmp_path):
 
 def test_master_keys_from_a_file(tmp_path):
     file = tmp_path / "keys"
-    with pytest.raises(PreparationError, match="keys.*No such file"):
+    with pytest.raises(PreparationError, match=r"keys.*No such file"):
         load_keyring(Config(master_key_file=file))
     file.write_text("\n".join(Keyring.generate(secrets.token_bytes) for _ in range(2)) + "\n")
     load_keyring(Config(master_key_file=file))

@@ -1,4 +1,4 @@
-"""The grammar of the contracts: rules that hold for every service, RPC, message, field and enum, present and to come."""
+"""The grammar of the contracts: what holds for every service, RPC, message, field and enum, present and to come."""
 
 import importlib
 import re
@@ -21,9 +21,11 @@ from google.protobuf.descriptor_pb2 import (
     FileDescriptorProto,
     FileDescriptorSet,
     MethodOptions,
+    ServiceDescriptorProto,
 )
 from google.rpc import code_pb2
 from grpc_tools import protoc
+
 from watchword.v1 import errors_pb2, options_pb2
 from watchword.v1.options_pb2 import FieldRules, Format
 
@@ -55,6 +57,7 @@ ENUMS: list[EnumDescriptor] = [
     *(enum for file in FILES for enum in file.enum_types_by_name.values()),
     *(enum for message in MESSAGES for enum in message.enum_types),
 ]
+REASONS: set[str] = set(errors_pb2.ErrorReason.keys())
 FIELDS: list[FieldDescriptor] = [field for message in MESSAGES for field in message.fields]
 
 
@@ -114,7 +117,7 @@ def test_no_request_or_response_is_left_over() -> None:
     assert named == used
 
 
-@pytest.mark.parametrize("method", filter(is_mutation, METHODS), ids=lambda method: method.full_name)
+@pytest.mark.parametrize("method", list(filter(is_mutation, METHODS)), ids=lambda method: method.full_name)
 def test_mutation_takes_a_request_id_and_answers_with_a_revision(method: MethodDescriptor) -> None:
     request_id = method.input_type.fields_by_name["request_id"]
     assert request_id.type == FieldDescriptor.TYPE_STRING
@@ -227,34 +230,42 @@ def test_rules_fit_the_type_of_their_field(field: FieldDescriptor) -> None:
 # Comments are the manual, so every element has one.
 
 
-def elements(file: FileDescriptorProto) -> Iterator[tuple[tuple[int, ...], str]]:
-    """Paths and names of all that a file declares, as descriptor.proto numbers them."""
+# The place of an element in its file, as descriptor.proto numbers the parts.
+Place = tuple[int, ...]
 
-    def of_enum(path: tuple[int, ...], enum: EnumDescriptorProto) -> Iterator[tuple[tuple[int, ...], str]]:
-        yield path, enum.name
-        for index, value in enumerate(enum.value):
-            yield (*path, 2, index), value.name
 
-    def of_message(path: tuple[int, ...], message: DescriptorProto) -> Iterator[tuple[tuple[int, ...], str]]:
-        yield path, message.name
-        for number, parts in ((2, message.field), (6, message.extension), (8, message.oneof_decl)):
-            for index, part in enumerate(parts):
-                yield (*path, number, index), f"{message.name}.{part.name}"
-        for index, inner in enumerate(message.nested_type):
-            if not inner.options.map_entry:
-                yield from of_message((*path, 3, index), inner)
-        for index, inner in enumerate(message.enum_type):
-            yield from of_enum((*path, 4, index), inner)
+def of_enum(place: Place, enum: EnumDescriptorProto) -> Iterator[tuple[Place, str]]:
+    yield place, enum.name
+    for index, value in enumerate(enum.value):
+        yield (*place, 2, index), value.name
 
+
+def of_message(place: Place, message: DescriptorProto) -> Iterator[tuple[Place, str]]:
+    yield place, message.name
+    for number, parts in ((2, message.field), (6, message.extension), (8, message.oneof_decl)):
+        for index, part in enumerate(parts):
+            yield (*place, number, index), f"{message.name}.{part.name}"
+    for index, inner in enumerate(message.nested_type):
+        if not inner.options.map_entry:
+            yield from of_message((*place, 3, index), inner)
+    for index, inner in enumerate(message.enum_type):
+        yield from of_enum((*place, 4, index), inner)
+
+
+def of_service(place: Place, service: ServiceDescriptorProto) -> Iterator[tuple[Place, str]]:
+    yield place, service.name
+    for index, method in enumerate(service.method):
+        yield (*place, 2, index), f"{service.name}.{method.name}"
+
+
+def of_file(file: FileDescriptorProto) -> Iterator[tuple[Place, str]]:
     yield (12,), file.name  # the comment of a file stands before its `syntax`
     for index, message in enumerate(file.message_type):
         yield from of_message((4, index), message)
     for index, enum in enumerate(file.enum_type):
         yield from of_enum((5, index), enum)
     for index, service in enumerate(file.service):
-        yield (6, index), service.name
-        for number, method in enumerate(service.method):
-            yield (6, index, 2, number), f"{service.name}.{method.name}"
+        yield from of_service((6, index), service)
     for index, extension in enumerate(file.extension):
         yield (7, index), extension.name
 
@@ -269,7 +280,7 @@ def comments(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     found: dict[str, str] = {}
     for file in FileDescriptorSet.FromString(target.read_bytes()).file:
         texts = {tuple(part.path): part.leading_comments for part in file.source_code_info.location}
-        found |= {name: " ".join(texts.get(path, "").split()) for path, name in elements(file)}
+        found |= {name: " ".join(texts.get(place, "").split()) for place, name in of_file(file)}
     return found
 
 
@@ -279,10 +290,9 @@ def test_everything_has_a_comment(comments: dict[str, str]) -> None:
 
 
 def test_every_reason_tells_its_status_code(comments: dict[str, str]) -> None:
-    for reason in errors_pb2.ErrorReason.keys():  # noqa: SIM118 - an enum wrapper is no dict
-        if reason != "ERROR_REASON_UNSPECIFIED":
-            code = comments[reason].partition(".")[0]
-            assert code in set(code_pb2.Code.keys()) - {"OK", "UNKNOWN"}, reason
+    codes = set(code_pb2.Code.keys()) - {"OK", "UNKNOWN"}
+    for reason in REASONS - {"ERROR_REASON_UNSPECIFIED"}:
+        assert comments[reason].partition(".")[0] in codes, reason
 
 
 def test_comments_name_reasons_that_exist(comments: dict[str, str]) -> None:
@@ -290,9 +300,7 @@ def test_comments_name_reasons_that_exist(comments: dict[str, str]) -> None:
         (name, reason) for name, text in comments.items() for reason in re.findall(r"\breason ([A-Z][A-Z_]+)", text)
     }
     assert named
-    assert not [
-        (name, reason) for name, reason in named if f"ERROR_REASON_{reason}" not in errors_pb2.ErrorReason.keys()
-    ]
+    assert not [(name, reason) for name, reason in named if f"ERROR_REASON_{reason}" not in REASONS]
 
 
 def test_limits_in_comments_are_those_enforced(comments: dict[str, str]) -> None:

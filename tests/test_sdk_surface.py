@@ -36,7 +36,7 @@ def test_all_public_names_are_there():
         value = getattr(watchword.client, name)
         if isinstance(value, type):
             assert value.__module__ == "watchword.client"
-    assert dir(watchword.client) == watchword.client.__all__
+    assert dir(watchword.client) == sorted(watchword.client.__all__)
     with pytest.raises(AttributeError, match="Nothing"):
         _ = watchword.client.Nothing
 

@@ -13,6 +13,7 @@ client never imports the server. pytest imports this module in every run, so it 
 """
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -44,6 +45,7 @@ class LocalServer:
     database_url: str = field(repr=False)
     _commands: IO[str] = field(repr=False)
     _answers: IO[str] = field(repr=False)
+    _log: IO[str] = field(repr=False)
     _advanced: float = 0.0
 
     def reset(self) -> None:
@@ -59,6 +61,11 @@ class LocalServer:
     def time(self) -> float:
         """What the server's clock shows, in Unix seconds."""
         return time.time() + self._advanced
+
+    def log(self) -> str:
+        """What the server has logged so far, a JSON object a line."""
+        # Not by seeking: the server writes at the position that it shares with this process.
+        return os.pread(self._log.fileno(), sys.maxsize >> 32, 0).decode()
 
     def _tell(self, **command: Any) -> None:
         self._commands.write(json.dumps(command) + "\n")
@@ -95,7 +102,7 @@ def local_server() -> Generator[LocalServer]:
             process.wait()
             log.seek(0)
             raise RuntimeError(f"The test server did not start. It wrote:\n{log.read()}")
-        yield LocalServer(**json.loads(line), _commands=process.stdin, _answers=process.stdout)
+        yield LocalServer(**json.loads(line), _commands=process.stdin, _answers=process.stdout, _log=log)
 
 
 @pytest.fixture(scope="session")

@@ -96,12 +96,12 @@ def mask_paths(mask: FieldMask, descriptor: Descriptor) -> list[str]:
 def normalize_email(text: str) -> str:
     """Make the key under which an e-mail address is unique: folded case, NFC, the domain in ASCII (IDNA 2008).
 
-    Text that is no address gets a key too, one that no address has, so that it can be looked up and not be found.
+    Text that is no address gets a key too, so that whatever somebody signs in with can simply be looked up.
     """
     local, at, domain = text.rpartition("@")
-    if not domain.isascii() or "xn--" in domain.lower():
-        return _fold(local, "NFC") + at + (_ascii_domain(text) or _fold(domain, "NFC"))
-    return _fold(local, "NFC") + at + domain.lower()
+    plain = domain.isascii() and "xn--" not in domain.lower()
+    key = None if plain else _ascii_domain(f"x@{domain}")
+    return _fold(local, "NFC") + at + (key or _fold(domain, "NFC"))
 
 
 def normalize_username(text: str) -> str:

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from sqlalchemy import bindparam, delete, or_, select, update
+from sqlalchemy import bindparam, delete, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from watchword.server.errors import NotFound
@@ -32,7 +32,8 @@ _insert = insert(t.credentials).values(
 _SET_PASSWORD = Statement(
     _insert.on_conflict_do_update(
         index_elements=[_c.user_id],
-        index_where=_c.kind == "password",
+        # A literal: as a parameter PostgreSQL would not recognise the index in a prepared statement.
+        index_where=text("kind = 'password'"),
         set_={"password_hash": _insert.excluded.password_hash, "update_time": _insert.excluded.update_time},
     ).returning(t.credentials)
 )

@@ -1,0 +1,56 @@
+"""The commands, gathered."""
+
+import sys
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from watchword.cli import credentials, keys, server, service_accounts, sessions, sign_in, tokens, users
+from watchword.cli.failures import EXIT_CODES
+
+app = typer.Typer(
+    name="watchword",
+    help="Watchword: who is calling, and may they?",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+server.add_to(app)
+for group in (
+    users.app,
+    service_accounts.app,
+    keys.app,
+    sessions.app,
+    credentials.app,
+    tokens.tokens,
+    tokens.signing_keys,
+):
+    app.add_typer(group)
+sign_in.add_to(app)
+
+
+def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer's way of calling
+    if wanted:
+        sys.stdout.write(f"watchword {version('watchword')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+    _traceback: Annotated[
+        bool, typer.Option("--traceback", help="Show where a mistake in Watchword itself happened.")
+    ] = False,
+) -> None:
+    """Watchword: who is calling, and may they?"""  # noqa: D400
+
+
+def run() -> None:
+    """Run the command that the arguments name, and exit."""
+    app(prog_name="watchword")

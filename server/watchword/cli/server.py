@@ -1,0 +1,215 @@
+"""Running a server and looking after its database."""
+
+import asyncio
+import os
+import secrets
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from watchword.cli.command import address_of, ca_file_of, local
+from watchword.cli.failures import Code, Failure
+from watchword.cli.output import Output
+
+if TYPE_CHECKING:
+    from watchword.server.config import Config
+    from watchword.server.sealing import Keyring
+
+_HEALTH_SECONDS = 5
+# grpc.health.v1.HealthCheckResponse{status: SERVING} as bytes. The request is empty, so neither needs the package
+# that has the messages, which is the server's and not the command line's.
+_SERVING = b"\x08\x01"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (serve, migrate, bootstrap, settings, generate_master_key, health):
+        local(app)(command)
+
+
+def serve(output: Output) -> None:
+    """Run a server until it is told to stop (SIGTERM, Ctrl-C). `watchword settings` lists what can be set.
+
+    Without WATCHWORD_DATABASE_URL it brings its own PostgreSQL, in the data folder, and shows the administrator's
+    API key when it starts for the first time.
+    """
+    # A server does not fork, and as root gRPC's care for that writes to the console when PostgreSQL is stopped.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+    with _server_failures():
+        from watchword.server import config as configuration  # noqa: PLC0415
+        from watchword.server.app import serve as run  # noqa: PLC0415
+        from watchword.server.prepare import prepare  # noqa: PLC0415
+        from watchword.server.storage import schema  # noqa: PLC0415
+
+        config = configuration.load(os.environ)
+        # Until the server has its own way of stopping, SIGTERM must still stop the embedded database in passing.
+        signal.signal(signal.SIGTERM, _leave)
+        with prepare(config) as prepared:
+            if config.database_url is None:
+                schema.migrate(prepared.database_url, progress=lambda text: output.note(f"Migrated to {text}"))
+                _bootstrap(output, config, prepared.database_url, prepared.keyring)
+            else:
+                schema.check(prepared.database_url)
+            asyncio.run(
+                run(
+                    config,
+                    database_url=prepared.database_url,
+                    keyring=prepared.keyring,
+                    on_ready=lambda address: _ready(output, address),
+                )
+            )
+
+
+def migrate(output: Output) -> None:
+    """Bring the database to this version's schema. Servers of the version before go on working meanwhile."""
+    with _server_failures():
+        from watchword.server import config as configuration  # noqa: PLC0415
+        from watchword.server.prepare import prepare  # noqa: PLC0415
+        from watchword.server.storage import schema  # noqa: PLC0415
+
+        with prepare(configuration.load(os.environ)) as prepared:
+            applied = schema.migrate(prepared.database_url, progress=lambda text: output.note(f"Migrated to {text}"))
+    if output.as_json:
+        output.one({"applied": applied})
+    elif not applied:
+        output.note("The schema is up to date.")
+
+
+def bootstrap(output: Output) -> None:
+    """Make the administrator's API key and show it, once. The server of an embedded database does so by itself."""
+    with _server_failures():
+        from watchword.server import config as configuration  # noqa: PLC0415
+        from watchword.server.prepare import prepare  # noqa: PLC0415
+        from watchword.server.storage import schema  # noqa: PLC0415
+
+        config = configuration.load(os.environ)
+        with prepare(config) as prepared:
+            schema.check(prepared.database_url)
+            if not _bootstrap(output, config, prepared.database_url, prepared.keyring):
+                raise Failure(
+                    "The administrator's key was made before and cannot be shown again. Who has a key with the "
+                    "permission write_service_accounts can make others: `watchword keys create`."
+                )
+
+
+def settings(output: Output) -> None:
+    """List the server's settings, all of them environment variables."""
+    with _server_failures():
+        from watchword.server.config import SETTINGS  # noqa: PLC0415
+
+        rows = [{"name": name, "meaning": setting.meaning} for name, setting in SETTINGS.items()]
+    output.many(rows, columns=("name", "meaning"))
+
+
+def generate_master_key(output: Output) -> None:
+    """Make a master key, for WATCHWORD_MASTER_KEY_FILE. Who loses it loses all that is sealed in the database."""
+    with _server_failures():
+        from watchword.server.sealing import Keyring  # noqa: PLC0415
+
+        output.text(Keyring.generate(secrets.token_bytes), name="master_key")
+
+
+def health(
+    output: Output,
+    *,
+    address: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Where the server is. Default: WATCHWORD_ADDRESS, or localhost:7420."),
+    ] = None,
+    ca_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The PEM certificates to trust. Default: WATCHWORD_CA_FILE.")
+    ] = None,
+) -> None:
+    """Ask a server whether it serves. Needs no API key. Exit code 0 if it does, 1 if it does not, 4 without answer."""
+    import grpc  # noqa: PLC0415
+
+    from watchword.client import TLS  # noqa: PLC0415
+    from watchword.client._transport import is_local  # noqa: PLC0415
+
+    where = address_of(os.environ, address)
+    trusted = ca_file_of(os.environ, ca_file)
+    if trusted is None and is_local(where):
+        channel = grpc.insecure_channel(where)
+    else:
+        certificates = None if trusted is None else trusted.read_bytes()
+        channel = grpc.secure_channel(where, TLS(root_certificates=certificates).channel_credentials())
+    with channel:
+        try:
+            check: Any = channel.unary_unary("/grpc.health.v1.Health/Check")
+            answer: bytes = check(b"", timeout=_HEALTH_SECONDS)
+        except grpc.RpcError:
+            raise Failure(f"No Watchword answers at {where}.", code=Code.UNREACHABLE) from None
+    serving = answer == _SERVING
+    output.one({"address": where, "status": "serving" if serving else "not serving"})
+    if not serving:
+        raise typer.Exit(Code.FAILED)
+
+
+def _bootstrap(output: Output, config: "Config", database_url: str, keyring: "Keyring") -> bool:
+    """Make the administrator's key unless it was made before; show it, and keep it beside an embedded database."""
+    from watchword.server.bootstrap import bootstrap as run  # noqa: PLC0415
+    from watchword.server.prepare import write_secret  # noqa: PLC0415
+
+    api_key = run(database_url, keyring)
+    if api_key is None:
+        return False
+    shown = {"administrator_api_key": api_key}
+    if config.database_url is None:
+        file = config.data_dir / "administrator.key"
+        write_secret(file, api_key, replace=True)
+        shown["kept_in"] = str(file)
+    output.one(shown)
+    output.note("This is the administrator's API key. It may do everything and is shown this once.")
+    return True
+
+
+def _ready(output: Output, address: str) -> None:
+    if output.as_json:
+        output.one({"address": address})
+    else:
+        output.note(f"Watchword serves on {address}")
+
+
+def _leave(_signal: int, _frame: object) -> NoReturn:
+    sys.exit(Code.OK)
+
+
+@contextmanager
+def _server_failures() -> Iterator[None]:
+    """Tell an operator what is wrong with the settings, the keys or the database."""
+    try:
+        import psycopg  # noqa: PLC0415
+
+        from watchword.server.config import ConfigError  # noqa: PLC0415
+        from watchword.server.errors import DatabaseUnavailable  # noqa: PLC0415
+        from watchword.server.prepare import PreparationError  # noqa: PLC0415
+        from watchword.server.sealing import UnknownMasterKey  # noqa: PLC0415
+        from watchword.server.storage.embedded import EmbeddedPostgresError  # noqa: PLC0415
+        from watchword.server.storage.schema import SchemaError  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise Failure(f'This command needs {error.name}: run `pip install "watchword[server]"`.') from None
+    try:
+        yield
+    except ConfigError as error:
+        raise Failure(str(error), code=Code.USAGE) from None
+    except (PreparationError, EmbeddedPostgresError, SchemaError, UnknownMasterKey, OSError) as error:
+        raise Failure(str(error)) from None
+    except (psycopg.OperationalError, DatabaseUnavailable) as error:
+        raise Failure(
+            f"The database does not answer: {error}\nIs it running, and is WATCHWORD_DATABASE_URL right?",
+            code=Code.UNREACHABLE,
+        ) from None
+    except psycopg.ProgrammingError as error:
+        if error.sqlstate is not None:
+            raise
+        # The text of this error quotes the setting, and with it a password.
+        raise Failure(
+            "WATCHWORD_DATABASE_URL is not what it should be: postgresql://user:password@host:5432/database, with "
+            "special characters written as %XX.",
+            code=Code.USAGE,
+        ) from None

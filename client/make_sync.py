@@ -27,6 +27,7 @@ RENAMES = [
     (r"\b__a(enter|exit)__\b", r"__\1__"),
     (r"^import grpc\.aio\n", ""),
     (r"\bgrpc\.aio\.", "grpc."),
+    (r"\bPerLoop\b", "PerProcess"),
     (r"\basyncio\.Lock\b", "threading.Lock"),
     (r"^import asyncio\n", "import threading\n"),
     (r"\bclient\._async\b", "client._sync"),

@@ -192,7 +192,6 @@ def test_lists_say_that_there_is_more(ask, run, email):
     for number in range(3):
         ask("users", "create", "--email", f"{number}.{email}", "--display-name", email)
     prefix = ["users", "list", "--email-prefix"]
-    assert "There are more than 1" in run(*prefix, "0." + email[:0], "--limit", "1").stderr or True
     done = run("users", "list", "--limit", "2", "--json")
     assert len(json.loads(done.stdout)) == 2
     assert done.stderr == "There are more than 2: use --limit to see them.\n"
@@ -221,8 +220,10 @@ def test_a_session(ask, run, email, user):
     assert refused["server"]["inactive_reason"] == "revoked"
     assert ask("sessions", "list", email) == []
     assert len(ask("sessions", "list", email, "--include-ended")) == 1
-    # What is shown to a person holds the whole token, to be copied.
-    assert tokens["access_token"] not in run("sign-in", email, "--password-stdin", stdin=PASSWORD).stderr
+    # A person gets the whole token in one line, to be copied.
+    shown = run("sign-in", email, "--password-stdin", stdin=PASSWORD)
+    assert re.search(r"^access_token +ey[\w-]+\.[\w-]+\.[\w-]+$", shown.stdout, re.MULTILINE)
+    assert shown.stderr == ""
 
 
 def test_a_token_that_is_none(run, ask):
@@ -322,9 +323,11 @@ def test_hostile_text_does_not_reach_the_terminal(watchword_server, run, email, 
     run("users", "update", email, "--attributes", json.dumps({"evil": evil}))
     shown = run("users", "get", email).stdout
     assert "[red]" in shown
-    assert set(evil) - set("[]owned031mred;") & set(shown) == set(evil) - set("[]owned031mred;") - set(evil) or not (
-        {"\x1b", "\x07", "\x9b", "\r", "\u202e"} & set(shown)
-    )
+    assert {"\x1b", "\x07", "\x9b", "\r", "\u202e"}.isdisjoint(shown)
+    as_json = run("users", "get", email, "--json").stdout
+    assert json.loads(as_json)["attributes"]["evil"] == evil
+    assert as_json.isascii()
+    assert as_json.rstrip("\n").isprintable()
 
 
 def test_a_password_is_asked_for_without_echo(watchword_server, tmp_path, email, user):
@@ -340,7 +343,7 @@ def test_a_password_is_asked_for_without_echo(watchword_server, tmp_path, email,
     )
     os.close(theirs)
     screen = b""
-    while b"Password" not in screen:
+    while b"Password: " not in screen:  # its last character comes when the echo is off
         screen += os.read(ours, 1024)
     os.write(ours, PASSWORD.encode() + b"\n")
     answer, _ = process.communicate(timeout=30)
@@ -471,10 +474,6 @@ def test_with_an_external_database_nothing_happens_by_itself(tmp_path, external)
         listed = _run("users", "list", cwd=tmp_path, WATCHWORD_ADDRESS=ready["address"], WATCHWORD_API_KEY=api_key)
         assert listed.returncode == 0
     assert not (tmp_path / ".watchword").exists()
-    other_key = _run("generate-master-key", cwd=tmp_path).stdout.strip()
-    lost = _run("serve", cwd=tmp_path, **{**external, "WATCHWORD_MASTER_KEY": other_key})
-    assert lost.returncode == 1
-    assert "master key" in lost.stderr
     with psycopg.connect(external["WATCHWORD_DATABASE_URL"]) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     ahead = _run("serve", cwd=tmp_path, **external)
@@ -486,7 +485,9 @@ def test_a_database_that_does_not_answer(tmp_path, external):
     for url, code in {
         "postgresql://watchword:hunter2@127.0.0.1:1/watchword": 4,
         "hunter2": 2,
-        "postgresql://watchword:hunter2@127.0.0.1:no/watchword": 2,
+        # Characters of a password that were not written as %XX.
+        "postgresql://watchword:hunter2/x@127.0.0.1/watchword": 2,
+        "postgresql://watchword:x@hunter2@127.0.0.1/watchword": 2,
     }.items():
         done = _run("serve", cwd=tmp_path, **{**external, "WATCHWORD_DATABASE_URL": url})
         assert done.returncode == code, done.stderr

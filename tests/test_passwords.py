@@ -118,6 +118,7 @@ class TestPolicy:
             "PASSWORD",
             "P@55w0rd",
             "drowssap",
+            "llabesab",
             "12345678",
             "qwerty123",
             "iloveyou",

@@ -140,6 +140,47 @@ def test_a_client_for_many_threads(recorder: Recorder):
     assert sorted(int(call.request.user_id) for call in recorder.calls) == list(range(200))
 
 
+def test_an_async_client_serves_one_loop_after_another(recorder: Recorder):
+    client = AsyncClient(recorder.address, api_key="x")
+
+    async def call() -> None:
+        await client.users.get("u")
+
+    for _ in range(3):
+        with asyncio.Runner() as runner:
+            runner.run(call())
+    assert client._channel is not None
+    assert len(client._channel._opened._made) == 1, "channels of closed loops are dropped"
+    assert len(recorder.calls) == 3
+
+
+USED_BEFORE_A_FORK = """
+import asyncio, os, sys
+from watchword.client import AsyncClient, ClientClosedError
+
+client = AsyncClient(sys.argv[1], api_key="wwk_x", timeout=5)
+
+async def call():
+    await client.users.get("u")
+
+asyncio.run(call())
+pid = os.fork()
+if pid == 0:
+    try:
+        asyncio.run(call())
+    except ClientClosedError:
+        os._exit(7)
+    os._exit(0)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+
+
+def test_an_async_client_that_cannot_go_on_after_a_fork_says_so(recorder: Recorder):
+    """gRPC's poller for asyncio dies in a fork; without the check this call would hang for good."""
+    command = [sys.executable, "-c", USED_BEFORE_A_FORK, recorder.address]
+    assert subprocess.run(command, timeout=30, check=False).returncode == 7
+
+
 def test_no_path_of_the_sdk_opens_a_channel_before_a_call():
     """A channel opened at import or construction would not survive a prefork."""
     client = Client(api_key="x")

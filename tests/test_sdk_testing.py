@@ -76,7 +76,6 @@ def test_a_server_leaves_nothing_behind():
 
 
 def test_a_server_that_does_not_start(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("PYTHONPATH", "/nonexistent")
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(RuntimeError, match="did not start"), testing.local_server():
         pass

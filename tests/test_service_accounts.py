@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from conftest import PASSWORD
+
 from watchword.client import (
     AlreadyExistsError,
     ApiKeyInvalidError,
@@ -182,9 +183,9 @@ def test_last_use_is_noted_once_a_minute(watchword: Client, watchword_server, bi
     ["", "Bearer", "Bearer ", "Basic abc", "Bearer wwk_x_y", "wwk_", "Bearer " + "x" * 5000, "Bearer eyJ.a.b"],
 )
 def test_what_is_no_key_lets_nobody_in(channel, given):
-    from watchword.v1 import users_pb2, users_pb2_grpc  # noqa: PLC0415
-
     import grpc
+
+    from watchword.v1 import users_pb2, users_pb2_grpc
 
     with pytest.raises(grpc.RpcError) as caught:
         users_pb2_grpc.UserServiceStub(channel).ListUsers(

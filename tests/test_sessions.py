@@ -7,6 +7,7 @@ from conftest import PASSWORD
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+
 from watchword.client import (
     Client,
     Device,

@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from conftest import PASSWORD
+
 from watchword.client import (
     AlreadyExistsError,
     Client,

@@ -88,6 +88,8 @@ class TestPaths:
     def test_at_most_twenty(self):
         request = users_pb2.BatchGetUsersRequest(user_ids=["x"] * 1000)
         assert list(violations(request)) == [f"user_ids[{index}]" for index in range(20)]
+        request = service_accounts_pb2.CreateKeyRequest(display_name="\n", permissions=[" "] * 64)
+        assert len(violations(request)) == 20
 
     def test_required(self):
         assert violations(users_pb2.CreateUserRequest()) == {"user": "is required"}

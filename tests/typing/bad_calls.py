@@ -27,4 +27,4 @@ async def async_calls(client: AsyncClient) -> None:
     for _ in client.users.list():  # type: ignore[attr-defined]
         pass
     (await client.users.list())  # type: ignore[misc]
-    print(client.verify("t").subject)  # type: ignore[attr-defined]
+    str(client.verify("t").subject)  # type: ignore[attr-defined]

@@ -3,6 +3,7 @@
 Both clients open their channels from this, so that what holds for one holds for the other.
 """
 
+import asyncio
 import ipaddress
 import json
 import os
@@ -14,6 +15,7 @@ from typing import Any, Final, Generic, TypeVar
 import grpc
 from google.protobuf.message import Message
 
+from watchword.client.errors import ClientClosedError
 from watchword.v1 import (
     credentials_pb2,
     service_accounts_pb2,
@@ -24,6 +26,7 @@ from watchword.v1 import (
 )
 
 T = TypeVar("T")
+Owner = tuple[int, asyncio.AbstractEventLoop | None]
 
 DEFAULT_ADDRESS: Final = "localhost:7420"
 DEFAULT_TIMEOUT: Final = 10.0
@@ -131,17 +134,45 @@ class PerProcess(Generic[T]):
 
     def __init__(self, make: Callable[[], T]) -> None:
         self._make = make
-        self._made: dict[int, T] = {}
+        self._made: dict[Owner, T] = {}
 
     def get(self) -> T:
-        """The one of this process, made when it is first asked for."""
+        """The one that belongs here, made when it is first asked for."""
         made = self.existing()
         # `setdefault` is atomic: of two threads that come first, one wins and both get the winner's.
-        return self._made.setdefault(os.getpid(), self._make()) if made is None else made
+        return self._made.setdefault(self._owner(), self._make()) if made is None else made
 
     def existing(self) -> T | None:
-        """The one of this process, if it has been made."""
-        return self._made.get(os.getpid())
+        """The one that belongs here, if it has been made."""
+        return self._made.get(self._owner())
+
+    def _owner(self) -> Owner:
+        return os.getpid(), None
+
+
+class PerLoop(PerProcess[T]):
+    """The same for things of asyncio, which belong to one event loop. What belonged to closed loops is dropped."""
+
+    def get(self) -> T:
+        """The one that belongs here, made when it is first asked for.
+
+        Raises:
+            ClientClosedError: It was used before a fork.
+
+        """
+        made = self.existing()
+        if made is not None:
+            return made
+        for process, loop in list(self._made):
+            if process != os.getpid():
+                # gRPC's poller for asyncio does not survive a fork: the call would hang.
+                raise ClientClosedError("An AsyncClient that was used before a fork cannot be used after it.")
+            if loop is not None and loop.is_closed():
+                del self._made[process, loop]
+        return super().get()
+
+    def _owner(self) -> Owner:
+        return os.getpid(), asyncio.get_running_loop()
 
 
 def is_local(address: str) -> bool:

@@ -248,7 +248,7 @@ class SignInIncompleteError(WatchwordError):
 
 
 class ClientClosedError(WatchwordError):
-    """The client was used after it was closed."""
+    """The client was used after it was closed, or it is an `AsyncClient` that was used before a fork."""
 
     default_code = "CANCELLED"
 

@@ -204,12 +204,3 @@ def _server_failures() -> Iterator[None]:
             f"The database does not answer: {error}\nIs it running, and is WATCHWORD_DATABASE_URL right?",
             code=Code.UNREACHABLE,
         ) from None
-    except psycopg.ProgrammingError as error:
-        if error.sqlstate is not None:
-            raise
-        # The text of this error quotes the setting, and with it a password.
-        raise Failure(
-            "WATCHWORD_DATABASE_URL is not what it should be: postgresql://user:password@host:5432/database, with "
-            "special characters written as %XX.",
-            code=Code.USAGE,
-        ) from None

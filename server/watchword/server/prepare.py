@@ -5,6 +5,7 @@ deployment of several servers must come from where all of them find the same.
 """
 
 import os
+import re
 import secrets
 import tempfile
 from collections.abc import Iterator
@@ -12,7 +13,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from watchword.server.config import Config
+import psycopg
+
+from watchword.server.config import Config, ConfigError
 from watchword.server.identifiers import Randomness
 from watchword.server.sealing import Keyring, KeyringError
 from watchword.server.storage.embedded import EmbeddedPostgres
@@ -38,12 +41,15 @@ def prepare(config: Config, *, randomness: Randomness = secrets.token_bytes) -> 
     at, and a configured database is not asked anything.
 
     Raises:
+        ConfigError: the database's URL is none.
         PreparationError: the master key is missing or unreadable, or the data folder cannot be made.
         EmbeddedPostgresError: the embedded database does not start.
 
     """
     if config.database_url is not None:
-        yield Prepared(config.database_url.reveal(), load_keyring(config, randomness=randomness))
+        url = config.database_url.reveal()
+        _refuse_malformed(url)
+        yield Prepared(url, load_keyring(config, randomness=randomness))
         return
     try:
         config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -120,6 +126,23 @@ def write_secret(file: Path, text: str, *, replace: bool) -> None:
 
 def _database_folder(config: Config) -> Path:
     return config.data_dir / "postgres"
+
+
+def _refuse_malformed(url: str) -> None:
+    """Refuse a URL that libpq would take apart in the wrong places.
+
+    Threat: a password with a "/" or "@" that was not escaped. Its rest is taken for a host or port, and the error of
+    the connection shows it.
+    """
+    try:
+        parts = psycopg.conninfo.conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        parts = {"host": "@"}
+    if "@" in str(parts.get("host", "")) or not re.fullmatch(r"[0-9,]*", str(parts.get("port", ""))):
+        raise ConfigError(
+            "WATCHWORD_DATABASE_URL is not what it should be: postgresql://user:password@host:5432/database, with "
+            "special characters in the password written as %XX."
+        )
 
 
 def _read(file: Path, setting: str) -> str:

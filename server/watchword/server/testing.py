@@ -33,7 +33,8 @@ from watchword.server.storage.database import Database
 from watchword.server.storage.embedded import EmbeddedPostgres
 from watchword.server.storage.schema import migrate
 
-_KEPT = frozenset({"deployment", "signing_keys"})
+_KEPT = frozenset({"deployment"})
+_RESTORED = ("service_accounts", "api_keys", "signing_keys")
 _EMPTY = "; ".join(
     f'DELETE FROM "{table.name}"'  # noqa: S608  # names from tables.py
     for table in reversed(tables.metadata.sorted_tables)
@@ -59,16 +60,16 @@ class Harness:
         self._database = database
         self._connection = connection
         self._clock = clock
-        self._administrator: list[tuple[str, list[str], list[tuple[Any, ...]]]] = []
+        self._rows: list[tuple[str, list[str], list[tuple[Any, ...]]]] = []
 
     async def start(self) -> str:
-        """Make the administrator; remember the rows so that every reset gives the same key."""
+        """Make the administrator; remember the rows that every reset brings back."""
         async with self._database.write(server_call("server/bootstrap")) as tx:
             api_key = await make_administrator(tx)
-        for table in ("service_accounts", "api_keys"):
+        for table in _RESTORED:
             cursor = await self._connection.execute(f'SELECT * FROM "{table}"'.encode())  # noqa: S608
             names = [column.name for column in cursor.description or ()]
-            self._administrator.append((table, names, await cursor.fetchall()))
+            self._rows.append((table, names, await cursor.fetchall()))
         return api_key
 
     async def run(self, command: dict[str, Any]) -> dict[str, Any]:
@@ -86,7 +87,7 @@ class Harness:
     async def _reset(self) -> None:
         async with self._connection.transaction():
             await self._connection.execute(_EMPTY.encode())
-            for table, names, rows in self._administrator:
+            for table, names, rows in self._rows:
                 columns, marks = ", ".join(f'"{name}"' for name in names), ", ".join(["%s"] * len(names))
                 for row in rows:
                     statement = f'INSERT INTO "{table}" ({columns}) VALUES ({marks})'  # noqa: S608

@@ -8,7 +8,7 @@ import grpc.aio
 from google.protobuf.message import Message
 
 from watchword.client._status import to_error
-from watchword.client._transport import CHANNEL_OPTIONS, PerProcess, Settings, new_id, path_of
+from watchword.client._transport import CHANNEL_OPTIONS, PerLoop, Settings, new_id, path_of
 from watchword.client.errors import ClientClosedError
 
 R = TypeVar("R", bound=Message)
@@ -42,7 +42,7 @@ class AsyncChannel:
     """A channel that opens when it is first used, once per process, until it is closed."""
 
     def __init__(self, settings: Settings) -> None:
-        self._opened = PerProcess(lambda: AsyncOpenChannel(settings))
+        self._opened = PerLoop(lambda: AsyncOpenChannel(settings))
         self._closed = False
 
     def open(self) -> AsyncOpenChannel:

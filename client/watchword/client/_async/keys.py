@@ -8,7 +8,7 @@ from collections.abc import Callable
 from watchword.client import _convert
 from watchword.client._async.connection import AsyncConnection
 from watchword.client._keyring import KeyRing
-from watchword.client._transport import PerProcess
+from watchword.client._transport import PerLoop
 from watchword.client.errors import TokenKeyUnknownError, WatchwordError
 from watchword.client.models import Principal
 from watchword.client.verifier import Verifier
@@ -21,7 +21,7 @@ class AsyncKeys:
     def __init__(self, connection: AsyncConnection, *, clock: Callable[[], float], skew_seconds: float) -> None:
         self._connection = connection
         self._ring = KeyRing(clock=clock, skew_seconds=skew_seconds)
-        self._locks = PerProcess(asyncio.Lock)
+        self._locks = PerLoop(asyncio.Lock)
         self._questions = 0
         self._failure: WatchwordError | None = None
 

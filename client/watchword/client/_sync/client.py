@@ -33,8 +33,8 @@ class Client:
         principal = client.verify(tokens.access_token)
     ```
 
-    One client serves a whole process. It connects when it is first used, and anew in a process that was
-    forked from the one that made it, so it may be made before gunicorn or Celery fork.
+    One client serves a whole process. It connects when it is first used, so it may be made before gunicorn or Celery
+    fork: each process gets a connection of its own.
 
     Every method that asks the server may raise `UnavailableError`, `DeadlineExceededError`, `ApiKeyInvalidError`,
     `PermissionDeniedError`, `InvalidArgumentError` and `InternalError` besides what it names itself. Calls that find

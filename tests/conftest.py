@@ -8,6 +8,7 @@ import grpc
 import psycopg
 import pytest
 from psycopg.rows import dict_row
+
 from watchword.client import Client
 from watchword.client.testing import LocalServer
 

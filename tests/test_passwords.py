@@ -118,7 +118,7 @@ class TestPolicy:
             "PASSWORD",
             "P@55w0rd",
             "drowssap",
-            "llabesab",
+            "namrepus",
             "12345678",
             "qwerty123",
             "iloveyou",

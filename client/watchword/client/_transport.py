@@ -168,7 +168,7 @@ class PerLoop(PerProcess[T]):
                 # gRPC's poller for asyncio does not survive a fork: the call would hang.
                 raise ClientClosedError("An AsyncClient that was used before a fork cannot be used after it.")
             if loop is not None and loop.is_closed():
-                del self._made[process, loop]
+                self._made.pop((process, loop), None)
         return super().get()
 
     def _owner(self) -> Owner:

@@ -77,8 +77,11 @@ class LocalServer:
 
 
 @contextmanager
-def local_server() -> Generator[LocalServer]:
+def local_server(database_url: str | None = None) -> Generator[LocalServer]:
     """Start a server, which takes about a second, and stop it in the end.
+
+    Args:
+        database_url: A new and empty PostgreSQL database to use instead of one of its own.
 
     Raises:
         RuntimeError: It did not start; the text holds what it wrote.
@@ -88,7 +91,7 @@ def local_server() -> Generator[LocalServer]:
         tempfile.TemporaryFile("w+") as log,
         # When its standard input ends, also because this process died, the server stops and deletes its data.
         subprocess.Popen(
-            [sys.executable, "-m", "watchword.server.testing"],
+            [sys.executable, "-m", "watchword.server.testing", *([database_url] if database_url else [])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
@@ -107,8 +110,8 @@ def local_server() -> Generator[LocalServer]:
 
 @pytest.fixture(scope="session")
 def watchword_server() -> Generator[LocalServer]:
-    """A server for the whole run of tests."""
-    with local_server() as server:
+    """A server for the whole run of tests; on the new database WATCHWORD_TEST_DATABASE_URL if that is set."""
+    with local_server(os.environ.get("WATCHWORD_TEST_DATABASE_URL")) as server:
         yield server
 
 

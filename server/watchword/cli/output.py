@@ -4,7 +4,9 @@ Threat: names, user agents and reasons are chosen by strangers. A terminal obeys
 obeys its markup; so what is shown to a person is plain text without either. JSON escapes everything beyond ASCII.
 """
 
+import io
 import json
+import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
@@ -13,6 +15,8 @@ from enum import Enum
 from typing import Any
 
 from watchword.cli.failures import Failure
+
+_UNBROKEN = 10_000  # columns of a line that nobody folds: each row stays one line for grep
 
 
 class Output:
@@ -133,4 +137,13 @@ def _table(rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> None:
         table.add_column(column, no_wrap=column == columns[0], overflow="fold")
     for row in rows:
         table.add_row(*(Text(row.get(column, "")) for column in columns))
-    Console(soft_wrap=not sys.stdout.isatty(), width=None if sys.stdout.isatty() else 10_000).print(table)
+    terminal = sys.stdout.isatty()
+    # Rendered first and written by ourselves: rich has its own idea of what to do when nobody reads any longer.
+    console = Console(
+        file=io.StringIO(),
+        force_terminal=terminal,
+        width=shutil.get_terminal_size().columns if terminal else _UNBROKEN,
+    )
+    with console.capture() as capture:
+        console.print(table)
+    sys.stdout.writelines(line.rstrip() + "\n" for line in capture.get().splitlines())

@@ -13,8 +13,10 @@ from typing import Any
 
 PREFIX = "WATCHWORD_"
 
-# Read by the SDK and the CLI in the same environment, so not unknown to the server.
-CLIENT_VARIABLES = frozenset({"WATCHWORD_API_KEY", "WATCHWORD_ADDRESS", "WATCHWORD_CA_FILE"})
+# Read by the SDK, the CLI and the pytest plugin in the same environment, so not unknown to the server.
+CLIENT_VARIABLES = frozenset(
+    {"WATCHWORD_API_KEY", "WATCHWORD_ADDRESS", "WATCHWORD_CA_FILE", "WATCHWORD_TEST_DATABASE_URL"}
+)
 
 
 class ConfigError(Exception):

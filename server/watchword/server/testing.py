@@ -6,6 +6,8 @@ api_key, database_url), and then answers one JSON line on standard input with on
     {"command": "reset"}                    all data gone but the administrator's key; the clock is right again
     {"command": "advance", "seconds": 60}   the server's clock goes forward
 
+With a PostgreSQL URL as its argument it uses that database instead, which must be new and empty.
+
 At the end of its input it stops and deletes the folder, so it cannot outlive the tests, whatever kills them. The
 commands come over the pipe from the parent and from nowhere else: a production server has nothing of the kind.
 """
@@ -16,7 +18,8 @@ import secrets
 import shutil
 import sys
 import tempfile
-import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -94,22 +97,38 @@ class Harness:
                     await self._connection.execute(statement.encode(), row)
 
 
-async def _serve(folder: Path) -> None:
+@contextmanager
+def _database(url: str | None) -> Iterator[str]:
+    """Give a migrated database: the one asked for, or one of its own."""
+    if url is not None:
+        # Threat: somebody's data, emptied by a test run with the wrong URL.
+        if not migrate(url):
+            sys.exit("The database for tests has been used before: give a new and empty one.")
+        yield url
+        return
+    folder = Path(tempfile.mkdtemp(prefix="watchword-"))
+    try:
+        with EmbeddedPostgres.start(folder, durable=False) as postgres:
+            migrate(postgres.url)
+            yield postgres.url
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _serve(url: str) -> None:
     config = Config(listen="127.0.0.1:0", log_format="json", argon2_memory_kib=8, argon2_time=1, argon2_allow_weak=True)
     log.configure(config)
     clock = MovableClock()
     keyring = Keyring.parse(Keyring.generate(secrets.token_bytes), randomness=secrets.token_bytes)
-    with EmbeddedPostgres.start(folder, durable=False) as postgres:
-        migrate(postgres.url)
-        async with (
-            running(config, database_url=postgres.url, keyring=keyring, clock=clock) as app,
-            await psycopg.AsyncConnection.connect(postgres.url, autocommit=True) as connection,
-        ):
-            harness = Harness(app.database, connection, clock)
-            api_key = await harness.start()
-            _say({"address": app.address, "api_key": api_key, "database_url": postgres.url})
-            while line := await asyncio.to_thread(sys.stdin.readline):
-                _say(await harness.run(json.loads(line)))
+    async with (
+        running(config, database_url=url, keyring=keyring, clock=clock) as app,
+        await psycopg.AsyncConnection.connect(url, autocommit=True) as connection,
+    ):
+        harness = Harness(app.database, connection, clock)
+        api_key = await harness.start()
+        _say({"address": app.address, "api_key": api_key, "database_url": url})
+        while line := await asyncio.to_thread(sys.stdin.readline):
+            _say(await harness.run(json.loads(line)))
 
 
 def _say(answer: dict[str, Any]) -> None:
@@ -119,12 +138,8 @@ def _say(answer: dict[str, Any]) -> None:
 
 def main() -> None:
     """Run until the end of the input."""
-    warnings.simplefilter("ignore")
-    folder = Path(tempfile.mkdtemp(prefix="watchword-"))
-    try:
-        asyncio.run(_serve(folder))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with _database(next(iter(sys.argv[1:]), None)) as url:
+        asyncio.run(_serve(url))
 
 
 if __name__ == "__main__":

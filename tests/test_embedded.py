@@ -7,6 +7,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -157,6 +158,24 @@ def test_a_killed_postgres_comes_back_with_all_that_was_committed(tmp_path):
             postgres.restart()
         assert postgres.postmaster_pid != killed
         assert _ask(postgres, "SELECT count(*) FROM kept") == 20
+
+
+def test_processes_that_outlive_a_killed_postgres_are_waited_for(tmp_path):
+    with EmbeddedPostgres.start(tmp_path, durable=False) as postgres, psycopg.connect(postgres.url) as connection:
+        straggler = connection.info.backend_pid
+        log = tmp_path / "data" / "log"
+        before = log.stat().st_size
+        os.kill(straggler, signal.SIGSTOP)
+        killed = postgres.postmaster_pid
+        os.kill(killed, signal.SIGKILL)
+        assert _ends(killed)
+        restart = threading.Thread(target=postgres.restart)
+        restart.start()
+        while b"pre-existing shared memory block" not in log.read_bytes()[before:] and restart.is_alive():
+            restart.join(0.01)
+        os.kill(straggler, signal.SIGCONT)
+        restart.join()
+        assert _ask(postgres, "SELECT 1") == 1
 
 
 def test_stop_after_postgres_was_killed(tmp_path):

@@ -90,7 +90,7 @@ def local_server(database_url: str | None = None) -> Generator[LocalServer]:
     with (
         tempfile.TemporaryFile("w+") as log,
         # When its standard input ends, also because this process died, the server stops and deletes its data.
-        subprocess.Popen(
+        subprocess.Popen(  # noqa: S603 - our own interpreter and module
             [sys.executable, "-m", "watchword.server.testing", *([database_url] if database_url else [])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -36,7 +36,8 @@ class _FormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Format.ValueTy
     """A UUID in canonical form: 36 characters, lower case, with hyphens."""
     FORMAT_EMAIL: _Format.ValueType  # 2
     """An e-mail address as RFC 5321 and RFC 6531 have it: local part and domain, no comments, no
-    quoting, no address literals. At most 254 bytes. Normalised to NFC; the domain to lower case.
+    quoting, no address literals. At most 254 bytes. Compared and looked up whatever the case and the
+    Unicode normalisation.
     """
     FORMAT_SLUG: _Format.ValueType  # 3
     """A name that programs use: a lower-case letter, then up to 62 lower-case letters, digits and
@@ -68,7 +69,8 @@ FORMAT_UUID: Format.ValueType  # 1
 """A UUID in canonical form: 36 characters, lower case, with hyphens."""
 FORMAT_EMAIL: Format.ValueType  # 2
 """An e-mail address as RFC 5321 and RFC 6531 have it: local part and domain, no comments, no
-quoting, no address literals. At most 254 bytes. Normalised to NFC; the domain to lower case.
+quoting, no address literals. At most 254 bytes. Compared and looked up whatever the case and the
+Unicode normalisation.
 """
 FORMAT_SLUG: Format.ValueType  # 3
 """A name that programs use: a lower-case letter, then up to 62 lower-case letters, digits and

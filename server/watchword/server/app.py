@@ -35,7 +35,7 @@ from watchword.server.foreign import health_service, reflection_services
 from watchword.server.identifiers import Clock, Randomness
 from watchword.server.incidents import describe
 from watchword.server.introspection import Introspector
-from watchword.server.passwords import Argon2Parameters, PasswordHasher, PasswordPolicy
+from watchword.server.passwords import PasswordHasher, PasswordPolicy
 from watchword.server.pipeline import Pipeline
 from watchword.server.sealing import Keyring
 from watchword.server.sessions import SessionKeeper
@@ -169,12 +169,7 @@ def _own_services(stack: AsyncExitStack, parts: _Parts) -> list[grpc.GenericRpcH
     authenticator = Authenticator(database, introspector, default_audience=config.default_audience)
     stack.push_async_callback(authenticator.close)
     passwords = PasswordHasher(
-        Argon2Parameters(
-            memory_kib=config.argon2_memory_kib,
-            time=config.argon2_time,
-            parallelism=config.argon2_parallelism,
-            allow_weak=config.argon2_allow_weak,
-        ),
+        config.argon2,
         policy=PasswordPolicy(),
         randomness=randomness,
         threads=config.hash_threads,

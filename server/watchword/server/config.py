@@ -48,6 +48,31 @@ class Tls:
     client_ca_file: Path | None
 
 
+# Memory in KiB and passes that are equally strong: OWASP Password Storage Cheat Sheet, which ASVS 5.0 follows.
+_ARGON2_FLOOR = ((47104, 1), (19456, 2), (12288, 3), (9216, 4), (7168, 5))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Argon2Parameters:
+    """What one hash costs (RFC 9106): memory in KiB, passes over it, lanes.
+
+    Raises ValueError if weaker than OWASP's floor. `allow_weak` is for tests, which hash a lot.
+    """
+
+    memory_kib: int = 19456
+    time: int = 2
+    parallelism: int = 1
+    allow_weak: bool = False
+
+    def __post_init__(self) -> None:
+        if self.time < 1 or self.parallelism < 1 or self.memory_kib < 8 * self.parallelism:
+            raise ValueError("argon2 needs at least 1 pass, 1 lane and 8 KiB of memory for each lane")
+        strong = any(self.memory_kib >= memory and self.time >= time for memory, time in _ARGON2_FLOOR)
+        if not strong and not self.allow_weak:
+            equals = ", ".join(f"{memory} KiB with {time}" for memory, time in _ARGON2_FLOOR)
+            raise ValueError(f"argon2 with {self.memory_kib} KiB and {self.time} passes is too weak: use {equals}")
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     """All settings; `SETTINGS` documents each."""
@@ -66,11 +91,7 @@ class Config:
     session_idle_lifetime: timedelta = timedelta(days=7)
     session_lifetime: timedelta = timedelta(days=30)
     signing_key_lifetime: timedelta = timedelta(days=30)
-    argon2_memory_kib: int = 19456
-    argon2_time: int = 2
-    argon2_parallelism: int = 1
-    argon2_allow_weak: bool = False
-    """Not a setting: tests, which hash a lot, construct it."""
+    argon2: Argon2Parameters = Argon2Parameters()  # frozen
     hash_threads: int = 2
     hash_queue: int = 32
     pool_size: int = 10
@@ -180,12 +201,10 @@ SETTINGS: Mapping[str, Setting] = {
         "signing_key_lifetime", _seconds(3600, 366 * 86400), "Signing keys are rotated after so long. Default 30 days."
     ),
     "WATCHWORD_ARGON2_MEMORY_KIB": Setting(
-        "argon2_memory_kib", _number(8, 4 * 1024 * 1024), "Memory of one password hash. Default 19456 (19 MiB)."
+        "argon2", _number(8, 4 * 1024 * 1024), "Memory of one password hash. Default 19456 (19 MiB)."
     ),
-    "WATCHWORD_ARGON2_TIME": Setting("argon2_time", _number(1, 64), "Passes of one password hash. Default 2."),
-    "WATCHWORD_ARGON2_PARALLELISM": Setting(
-        "argon2_parallelism", _number(1, 16), "Lanes of one password hash. Default 1."
-    ),
+    "WATCHWORD_ARGON2_TIME": Setting("argon2", _number(1, 64), "Passes of one password hash. Default 2."),
+    "WATCHWORD_ARGON2_PARALLELISM": Setting("argon2", _number(1, 16), "Lanes of one password hash. Default 1."),
     "WATCHWORD_HASH_THREADS": Setting(
         "hash_threads", _number(1, 256), "Password hashes computed at a time. Default 2."
     ),
@@ -207,6 +226,12 @@ _TLS_FIELDS = {
     "WATCHWORD_TLS_CLIENT_CA_FILE": "client_ca_file",
 }
 
+_ARGON2_FIELDS = {
+    "WATCHWORD_ARGON2_MEMORY_KIB": "memory_kib",
+    "WATCHWORD_ARGON2_TIME": "time",
+    "WATCHWORD_ARGON2_PARALLELISM": "parallelism",
+}
+
 
 def load(environment: Mapping[str, str]) -> Config:
     """Read the settings from an environment.
@@ -217,6 +242,7 @@ def load(environment: Mapping[str, str]) -> Config:
     """
     values: dict[str, Any] = {}
     tls: dict[str, Path] = {}
+    argon2: dict[str, Any] = {}
     for name, text in environment.items():
         if not name.startswith(PREFIX) or name in CLIENT_VARIABLES:
             continue
@@ -231,10 +257,14 @@ def load(environment: Mapping[str, str]) -> Config:
             raise ConfigError(f"{name} must be {error}.") from None
         if name in _TLS_FIELDS:
             tls[_TLS_FIELDS[name]] = value
+        elif name in _ARGON2_FIELDS:
+            argon2[_ARGON2_FIELDS[name]] = value
         else:
             values[setting.field] = value
     if tls:
         values["tls"] = _tls(tls)
+    if argon2:
+        values["argon2"] = _argon2(argon2)
     config = Config(**values)
     _refuse_contradictions(config)
     return config
@@ -244,6 +274,13 @@ def _tls(files: dict[str, Path]) -> Tls:
     if "certificate_file" not in files or "key_file" not in files:
         raise ConfigError("WATCHWORD_TLS_CERT_FILE and WATCHWORD_TLS_KEY_FILE belong together: set both.")
     return Tls(files["certificate_file"], files["key_file"], files.get("client_ca_file"))
+
+
+def _argon2(costs: dict[str, Any]) -> Argon2Parameters:
+    try:
+        return Argon2Parameters(**costs)
+    except ValueError as error:
+        raise ConfigError(f"WATCHWORD_ARGON2_MEMORY_KIB, _TIME and _PARALLELISM: {error}.") from None
 
 
 def _refuse_contradictions(config: Config) -> None:

@@ -20,6 +20,7 @@ import structlog
 from argon2.exceptions import VerificationError, VerifyMismatchError
 from zxcvbn import matching, scoring
 
+from watchword.server.config import Argon2Parameters
 from watchword.server.errors import PasswordRefused, ServerBusy, ShuttingDown
 from watchword.server.identifiers import Randomness
 
@@ -30,9 +31,6 @@ _GUESSES: Final = 10_000
 _PATTERN_CHARACTERS: Final = 40  # no word on the lists has more than 23
 _OWN_WORD_CHARACTERS: Final = 3
 _FREE_CHARACTERS: Final = 6
-
-# Memory in KiB and passes that are equally strong: OWASP Password Storage Cheat Sheet, which ASVS 5.0 follows.
-_FLOOR: Final = ((47104, 1), (19456, 2), (12288, 3), (9216, 4), (7168, 5))
 
 _SIGNS_FOR_LETTERS: Final = str.maketrans("4@8({[<369!0$5+7%2", "aabcccceggiossttxz")
 
@@ -136,27 +134,6 @@ def _is_personal(password: str, words: Iterable[str]) -> bool:
         if rest != spelling and free < _FREE_CHARACTERS:
             return True
     return False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Argon2Parameters:
-    """What one hash costs (RFC 9106): memory in KiB, passes over it, lanes.
-
-    Raises ValueError if weaker than OWASP's floor. `allow_weak` is for tests, which hash a lot.
-    """
-
-    memory_kib: int = 19456
-    time: int = 2
-    parallelism: int = 1
-    allow_weak: bool = False
-
-    def __post_init__(self) -> None:
-        if self.time < 1 or self.parallelism < 1 or self.memory_kib < 8 * self.parallelism:
-            raise ValueError("argon2 needs at least 1 pass, 1 lane and 8 KiB of memory for each lane")
-        strong = any(self.memory_kib >= memory and self.time >= time for memory, time in _FLOOR)
-        if not strong and not self.allow_weak:
-            equals = ", ".join(f"{memory} KiB with {time}" for memory, time in _FLOOR)
-            raise ValueError(f"argon2 with {self.memory_kib} KiB and {self.time} passes is too weak: use {equals}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ import psycopg
 from watchword.server import log
 from watchword.server.app import running, server_call, utc_now
 from watchword.server.bootstrap import make_administrator
-from watchword.server.config import Config
+from watchword.server.config import Argon2Parameters, Config
 from watchword.server.sealing import Keyring
 from watchword.server.storage import tables
 from watchword.server.storage.database import Database
@@ -116,7 +116,9 @@ def _database(url: str | None) -> Iterator[str]:
 
 
 async def _serve(url: str) -> None:
-    config = Config(listen="127.0.0.1:0", log_format="json", argon2_memory_kib=8, argon2_time=1, argon2_allow_weak=True)
+    config = Config(
+        listen="127.0.0.1:0", log_format="json", argon2=Argon2Parameters(memory_kib=8, time=1, allow_weak=True)
+    )
     log.configure(config)
     clock = MovableClock()
     keyring = Keyring.parse(Keyring.generate(secrets.token_bytes), randomness=secrets.token_bytes)

@@ -4,7 +4,7 @@ from uuid import UUID
 
 from watchword.server.api import messages
 from watchword.server.call import Call
-from watchword.server.errors import InvalidField, SignInRefused
+from watchword.server.errors import InvalidField, ServerBusy, SignInRefused
 from watchword.server.identifiers import user_object
 from watchword.server.passwords import PasswordHasher
 from watchword.server.sessions import Device, Issued, SessionKeeper
@@ -37,7 +37,7 @@ class SignInService:
         if credential is None or not verdict.ok:
             await self._refuse(call, credential.user_id if credential else None, device)
             raise SignInRefused
-        rehashed = await self._passwords.hash(request.password) if verdict.rehash else ""
+        rehashed = await self._rehash(request.password) if verdict.rehash else ""
         audiences = list(dict.fromkeys(request.audiences)) or [self._default_audience]
         issued: Issued | None = None
         async with self._database.write(call) as tx:
@@ -62,6 +62,13 @@ class SignInService:
             else:
                 user = await reader.users.find("username_key", normalize_username(identifier))
             return await reader.credentials.password(user.user_id) if user else None
+
+    async def _rehash(self, password: str) -> str:
+        """Hash a password with today's parameters; empty if there is no room now: another sign-in will do."""
+        try:
+            return await self._passwords.hash(password)
+        except ServerBusy:
+            return ""
 
     async def _refuse(self, call: Call, user_id: UUID | None, device: Device) -> None:
         async with self._database.write(call) as tx:

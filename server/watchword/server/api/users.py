@@ -20,7 +20,7 @@ from watchword.server.storage.events import Event, EventType
 from watchword.server.storage.sessions import ACCOUNT_DISABLED
 from watchword.server.storage.tables import users as table
 from watchword.server.storage.users import User
-from watchword.server.validation import mask_paths, normalize_email, normalize_username
+from watchword.server.validation import mask_paths, normalize_email, normalize_username, require_uuid
 from watchword.v1 import users_pb2 as pb
 
 _STATUS = {
@@ -99,8 +99,7 @@ class UserService:
         return pb.ListUsersResponse(users=map(messages.user, shown), next_page_token=next_page_token)
 
     async def UpdateUser(self, request: pb.UpdateUserRequest, call: Call) -> pb.UpdateUserResponse:
-        if not request.user.user_id:
-            raise InvalidField([("user.user_id", "is required")])
+        require_uuid("user.user_id", request.user.user_id)
         paths = mask_paths(request.update_mask, pb.User.DESCRIPTOR)
         if not paths:
             paths = [name for name in _WRITABLE if _is_set(request.user, name)]

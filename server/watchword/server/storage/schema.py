@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from psycopg import sql
 
 from watchword.server.identifiers import Randomness
 
@@ -148,6 +149,7 @@ def _upgrade(connection: psycopg.Connection[Any], progress: Callable[[str], None
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     config.attributes |= {"epoch": randomness(8).hex(), "on_version_apply": note}
+    connection.execute(sql.SQL("SET lock_timeout = {}").format(_LOCK_TIMEOUT))
     engine = create_engine("postgresql+psycopg://", creator=lambda: connection, poolclass=NullPool)
     connection.autocommit = False
     try:

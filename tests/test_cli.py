@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import uuid
 from collections.abc import Iterator
@@ -22,6 +23,13 @@ from watchword.server.storage.embedded import EmbeddedPostgres
 
 PROGRAM = [sys.executable, "-c", "from watchword.cli import main; main()"]
 PASSWORD = "correct horse battery staple"
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A folder outside pytest's own: each run of pytest by root closes that to the account of PostgreSQL."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        yield Path(folder).resolve()
 
 
 def _environment(**extra: str) -> dict[str, str]:

@@ -7,6 +7,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Iterator
@@ -30,6 +31,13 @@ with EmbeddedPostgres.start(Path(sys.argv[1]), durable=False) as postgres:
     print(postgres.postmaster_pid, flush=True)
     sys.stdin.read()
 """
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A folder outside pytest's own: each run of pytest by root closes that to the account of PostgreSQL."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        yield Path(folder).resolve()
 
 
 def _alive(pid: int) -> bool:
@@ -196,12 +204,15 @@ def test_restart_serves_those_who_share_the_folder(tmp_path):
 
 def test_a_process_id_that_belongs_to_somebody_else_by_now(tmp_path):
     postgres = EmbeddedPostgres.start(tmp_path, durable=False)
-    pid_file = tmp_path / "data" / "postmaster.pid"
-    lines = pid_file.read_text().splitlines()
-    os.kill(postgres.postmaster_pid, signal.SIGKILL)
+    locks = [tmp_path / "data" / name for name in ("postmaster.pid", ".s.PGSQL.5432.lock")]
+    killed = postgres.postmaster_pid
+    os.kill(killed, signal.SIGKILL)
+    assert _ends(killed)
     postgres.stop()
-    with subprocess.Popen(["sleep", "60"], user=tmp_path.joinpath("data").stat().st_uid if ROOT else None) as somebody:
-        pid_file.write_text("\n".join([str(somebody.pid), *lines[1:]]))
+    owner = tmp_path.joinpath("data").stat().st_uid if ROOT else None
+    with subprocess.Popen(["sleep", "60"], user=owner) as somebody:
+        for lock in locks:
+            lock.write_text("\n".join([str(somebody.pid), *lock.read_text().splitlines()[1:]]))
         with EmbeddedPostgres.start(tmp_path, durable=False) as again:
             assert _ask(again, "SELECT 1") == 1
         assert somebody.poll() is None
@@ -283,11 +294,11 @@ def test_as_root_nothing_but_search_is_opened(tmp_path):
 
 
 @pytest.mark.skipif(not ROOT, reason="needs root to become somebody else")
-def test_as_an_ordinary_user(tmp_path_factory):
+def test_as_an_ordinary_user(tmp_path):
     nobody = pwd.getpwnam("nobody")
-    folder = tmp_path_factory.mktemp("nobody")
-    for parent in folder.parents:
-        parent.chmod(stat.S_IMODE(parent.stat().st_mode) | stat.S_IXOTH)
+    folder = tmp_path / "nobody"
+    tmp_path.chmod(0o711)
+    folder.mkdir()
     os.chown(folder, nobody.pw_uid, nobody.pw_gid)
 
     def start_and_stop():

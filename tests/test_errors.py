@@ -57,7 +57,7 @@ def test_no_number_of_a_reason_is_used_twice():
     assert len({*errors_pb2.ErrorReason.values()}) == len(errors_pb2.ErrorReason.keys())
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=DomainError.reason_name)
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.reason_name())
 def test_the_server_class_has_the_code_and_metadata_that_the_proto_states(example):
     code, metadata = STATED[example.reason_name()]
     assert code_pb2.Code.Name(example.code) == code
@@ -92,7 +92,7 @@ def failing():
     server.stop(None).wait()
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=DomainError.reason_name)
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.reason_name())
 def test_what_the_server_raises_the_client_gets(failing, example):
     with pytest.raises(grpc.RpcError) as caught:
         failing.unary_unary(f"/test/{example.reason_name()}")(b"", timeout=10)

@@ -3,7 +3,9 @@
 import os
 import secrets
 import stat
+import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -12,6 +14,13 @@ import pytest
 from watchword.server.config import Config, Secret
 from watchword.server.prepare import PreparationError, load_keyring, prepare, write_secret
 from watchword.server.sealing import Keyring
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A folder outside pytest's own: each run of pytest by root closes that to the account of PostgreSQL."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        yield Path(folder).resolve()
 
 
 def _mode(path: Path) -> int:

@@ -5,6 +5,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -47,10 +48,10 @@ def _installed(programs: Path, folder: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module", params=["embedded", *(path.parent.name for path in INSTALLED)])
-def postgres(request, tmp_path_factory) -> Iterator[str]:
-    # A short path: a socket has to fit.
-    folder = tmp_path_factory.mktemp("pg")
+def postgres(request) -> Iterator[str]:
     with ExitStack() as stack:
+        # Outside pytest's own folder: each run of pytest by root closes that to the account of PostgreSQL.
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
         if request.param == "embedded":
             yield stack.enter_context(EmbeddedPostgres.start(folder, durable=False)).url
         else:

@@ -114,8 +114,8 @@ async def test_lists_of_users(watchword_async: AsyncClient):
     assert [user.user_id async for user in users.list(statuses=[UserStatus.DELETED])] == [ids[2]]
     assert [user.user_id async for user in users.list(email_prefix="U3")] == [ids[3]]
     since = made[3].create_time
-    assert [user.user_id async for user in users.list(created_from=since)] == ids[3:]
-    assert [user.user_id async for user in users.list(created_until=since)] == ids[:2]
+    assert [user.user_id async for user in users.list(create_time_from=since)] == ids[3:]
+    assert [user.user_id async for user in users.list(create_time_until=since)] == ids[:2]
     page = await users.list_page(page_size=4)
     assert page.next_page_token is None
     page = await users.list_page(page_size=3)

@@ -109,7 +109,7 @@ def test_arguments_out_of_range():
         with pytest.raises(ValueError, match=r"timeout|skew|exclude"):
             watchword.client.Client(api_key="x", **wrong)
     with pytest.raises(ValueError, match="time zone"):
-        client.users.list_page(created_from=datetime(2026, 1, 1))  # noqa: DTZ001
+        client.users.list_page(create_time_from=datetime(2026, 1, 1))  # noqa: DTZ001
     with pytest.raises(ValueError, match="timeout"):
         client.with_timeout(-1)
 

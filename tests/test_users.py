@@ -188,8 +188,8 @@ def test_filters(watchword: Client):
     assert emails(statuses=[UserStatus.SUSPENDED]) == {"bob@example.com"}
     assert {user.user_id for user in watchword.users.list(statuses=[UserStatus.DELETED])} == {deleted.user_id}
     assert len(emails()) == 4
-    assert emails(created_from=suspended.create_time) == {"bob@example.com"}
-    assert len(emails(created_until=suspended.create_time)) == 3
+    assert emails(create_time_from=suspended.create_time) == {"bob@example.com"}
+    assert len(emails(create_time_until=suspended.create_time)) == 3
 
 
 def test_a_page_token_belongs_to_its_query_and_caller(watchword: Client, watchword_server):

@@ -172,12 +172,12 @@ def is_own(field: FieldDescriptor) -> bool:
 
 
 def fields_of(descriptor: Descriptor, *, output_only: bool = False) -> Iterator[Path_]:
-    """Every field of a request, and of the messages in it, as the way to it; those of the server's own apart."""
+    """Every field of a request and of the messages in it, as the way to it; those of the server's own apart."""
     for field in descriptor.fields:
-        if rules_of(field).output_only is not output_only and not (output_only and is_own(field)):
-            continue
-        yield (field,)
-        if is_own(field):
+        own = rules_of(field).output_only
+        if own is output_only:
+            yield (field,)
+        if is_own(field) and not own:
             for below in fields_of(field.message_type, output_only=output_only):
                 yield (field, *below)
 

@@ -10,7 +10,7 @@ def sync_calls(client: Client, user: User) -> None:
     client.users.get(1)  # type: ignore[arg-type]
     client.users.update("u", status=UserStatus.ACTIVE)  # type: ignore[call-arg]
     client.users.list(statuses=["active"])  # type: ignore[list-item]
-    client.users.list(created_from=1.5)  # type: ignore[arg-type]
+    client.users.list(create_time_from=1.5)  # type: ignore[arg-type]
     client.sign_in("ana")  # type: ignore[call-arg]
     client.sign_in("ana", "password")  # type: ignore[call-arg]
     client.service_accounts.create_key("a")  # type: ignore[call-arg]

@@ -33,7 +33,7 @@ def sync_calls(client: Client) -> None:
     user = client.users.create(email="ana@example.com", attributes={"plan": ["a", 1, None]})
     assert_type(user, User)
     assert_type(user.email, str | None)
-    assert_type(client.users.list(statuses=[UserStatus.ACTIVE], created_from=datetime.now(UTC)), Iterator[User])
+    assert_type(client.users.list(statuses=[UserStatus.ACTIVE], create_time_from=datetime.now(UTC)), Iterator[User])
     assert_type(client.users.list_page(page_size=3), Page[User])
     assert_type(client.users.update("u", display_name=None, email=UNSET, locale="de"), User)
     assert_type(client.sign_in("ana", password="x", device=Device(user_agent="y")), SessionTokens)

@@ -89,17 +89,20 @@ class InactiveReason(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User:
-    """A person's account; in permissions and tokens "user:<user_id>"."""
+    """A person's account; in permissions and tokens "user:<user_id>".
+
+    What is personal stays out of its repr, and so out of logs and error reports.
+    """
 
     user_id: str
-    email: str | None
-    username: str | None
-    display_name: str | None
+    email: str | None = field(repr=False)
+    username: str | None = field(repr=False)
+    display_name: str | None = field(repr=False)
     locale: str | None
     """A BCP 47 tag such as "de-CH"."""
-    external_id: str | None
+    external_id: str | None = field(repr=False)
     """The caller's own id of this user."""
-    attributes: Mapping[str, Any] = field(hash=False)
+    attributes: Mapping[str, Any] = field(hash=False, repr=False)
     """Whatever else the caller keeps of the user: a JSON object."""
     status: UserStatus
     create_time: datetime
@@ -184,11 +187,11 @@ class Credential:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
-    """Where a user's request comes from, as the service that talks to the user sees it."""
+    """Where a user's request comes from, as the service that talks to the user sees it. Personal: not in its repr."""
 
-    display_name: str | None = None
-    user_agent: str | None = None
-    ip_address: str | None = None
+    display_name: str | None = field(default=None, repr=False)
+    user_agent: str | None = field(default=None, repr=False)
+    ip_address: str | None = field(default=None, repr=False)
     """The user's own address, not a proxy's."""
 
 

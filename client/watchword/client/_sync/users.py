@@ -117,8 +117,8 @@ class Users:
         *,
         statuses: Iterable[UserStatus] = (),
         email_prefix: str | None = None,
-        created_from: datetime | None = None,
-        created_until: datetime | None = None,
+        create_time_from: datetime | None = None,
+        create_time_until: datetime | None = None,
         page_size: int = 0,
     ) -> Iterator[User]:
         """Walk through users in the order of their creation, page after page. Arguments as in `list_page`."""
@@ -127,8 +127,8 @@ class Users:
             lambda page_token: self.list_page(
                 statuses=statuses,
                 email_prefix=email_prefix,
-                created_from=created_from,
-                created_until=created_until,
+                create_time_from=create_time_from,
+                create_time_until=create_time_until,
                 page_size=page_size,
                 page_token=page_token,
             )
@@ -139,8 +139,8 @@ class Users:
         *,
         statuses: Iterable[UserStatus] = (),
         email_prefix: str | None = None,
-        created_from: datetime | None = None,
-        created_until: datetime | None = None,
+        create_time_from: datetime | None = None,
+        create_time_until: datetime | None = None,
         page_size: int = 0,
         page_token: str | None = None,
     ) -> Page[User]:
@@ -149,8 +149,8 @@ class Users:
         Args:
             statuses: Users with one of these. Default: active and suspended.
             email_prefix: Users whose address starts with this, whatever the case.
-            created_from: Users created at this time or later.
-            created_until: Users created before this time.
+            create_time_from: Users created at this time or later.
+            create_time_until: Users created before this time.
             page_size: The most users to get, 1 to 500. Default: 50.
             page_token: `next_page_token` of the page before; all else but `page_size` must be as it was.
 
@@ -164,8 +164,8 @@ class Users:
             filter=users_pb2.UserFilter(
                 statuses=map(_convert.user_status_value, statuses),
                 email_prefix=email_prefix or "",
-                create_time_from=_convert.time_message(created_from),
-                create_time_until=_convert.time_message(created_until),
+                create_time_from=_convert.time_message(create_time_from),
+                create_time_until=_convert.time_message(create_time_until),
             ),
         )
         response = self._connection.call(request, users_pb2.ListUsersResponse)

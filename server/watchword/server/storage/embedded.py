@@ -234,17 +234,18 @@ class EmbeddedPostgres:
         unfinished.rename(self._data)
 
     def _start_server(self, account: _Account) -> None:
+        socket_folder = self._socket_folder(account)
         settings = {
             **_SETTINGS,
             **({} if self._durable else _VOLATILE),
-            "unix_socket_directories": str(self._socket_folder(account)),
+            "unix_socket_directories": str(socket_folder),
         }
         options = shlex.join(part for name, value in settings.items() for part in ("-c", f"{name}={value}"))
         # The data folder goes by PGDATA and the log by a name in it: pg_ctl hands paths in its arguments to a shell.
         command = [str(self._programs / "pg_ctl"), "start", "--wait", "--silent", "--log", "log", "--options", options]
-        self._forget_reused_pid()
         deadline = time.monotonic() + _ORPHAN_SECONDS
         while True:
+            self._forget_reused_pid(socket_folder)
             position = self._log_size()
             complaint = account.run(command, folder=self._data, timeout=_START_SECONDS + 10)
             if complaint is None:
@@ -255,20 +256,21 @@ class EmbeddedPostgres:
             # A postmaster was killed and its children are about to notice. They tell nobody when they have gone.
             time.sleep(0.05)
 
-    def _forget_reused_pid(self) -> None:
-        """Remove a stale postmaster.pid whose process id belongs to somebody else now, as is usual in a container.
+    def _forget_reused_pid(self, socket_folder: Path) -> None:
+        """Remove stale lock files whose process id belongs to somebody else now, as is usual in a container.
 
-        PostgreSQL would take that process for a server and never start again. We know better: we hold the lock and
-        nobody answers at the socket. If the process is gone, PostgreSQL sees for itself that the file is stale.
+        PostgreSQL would take that process (or what is left of its own until somebody collects it) for a server and
+        never start again. We know better: we hold the lock and nobody answers at the socket. If there is no such
+        process, PostgreSQL sees for itself that a file is stale.
         """
-        file = self._data / "postmaster.pid"
-        try:
-            os.kill(int(file.read_text().splitlines()[0]), 0)
-        except (FileNotFoundError, ProcessLookupError):
-            return
-        except (PermissionError, IndexError, ValueError):
-            pass
-        file.unlink()
+        for file in (self._data / "postmaster.pid", socket_folder / f"{_SOCKET}.lock"):
+            try:
+                os.kill(int(file.read_text().splitlines()[0]), 0)
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            except (PermissionError, IndexError, ValueError):
+                pass
+            file.unlink()
 
     def _halt(self) -> None:
         postmaster = self._running()

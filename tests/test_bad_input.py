@@ -371,10 +371,10 @@ def test_attributes_that_are_refused(wire, rpc, attributes):
 def test_attributes_too_deep_to_decode(wire, name):
     """What protobuf itself gives up on, at a hundred levels, is still the caller's mistake."""
     user = users_pb2.User(external_id="7", user_id=NOBODY).SerializeToString()
-    for levels in (60, 1_000, 100_000):
+    for levels in (60, 1_000, 5_000):
         struct = b""
         for _ in range(levels):  # Value{struct_value: Struct{fields: {"": …}}}
-            struct = field(1, field(1, b"") + field(2, field(5, struct))) if len(struct) < 2_000_000 else struct
+            struct = field(1, field(1, b"") + field(2, field(5, struct)))
         outcome = wire.call(RPC[name], field(1, user + field(7, struct)))
         assert_lawful(outcome, RPC[name])
         assert outcome.reason in {"MALFORMED_REQUEST", "INVALID_FIELD"}, outcome.short

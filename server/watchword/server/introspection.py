@@ -1,7 +1,7 @@
 """Whether a token is good at this moment, and whose it is: the question behind IntrospectToken and on-behalf-of.
 
 An answer says what it depends on (its nodes) and which snapshot it was computed on (its horizon), so that whoever
-caches it knows when it falls (DESIGN.md section 2). The horizon is read before the rows: too early is safe.
+caches it knows when it falls (DESIGN.md section 2). Both come from one statement, and so from one snapshot.
 """
 
 from dataclasses import dataclass
@@ -17,8 +17,10 @@ from watchword.server.identifiers import (
 )
 from watchword.server.signing import Signing
 from watchword.server.storage import users
-from watchword.server.storage.database import Database, Reader, Snapshot
+from watchword.server.storage.database import Database, Reader
 from watchword.server.storage.service_accounts import ACTIVE, PresentedKey
+from watchword.server.storage.sessions import Presented
+from watchword.server.storage.snapshot import Snapshot
 from watchword.server.tokens import AccessToken, AccessTokens, TokenRejected, api_key_id, is_that_key
 
 
@@ -80,7 +82,6 @@ class Introspector:
         if key_id is None:
             return Inactive.NOT_RECOGNIZED
         async with self._database.read() as reader:
-            snapshot = await reader.snapshot()
             key = await reader.service_accounts.presented(key_id)
         if key is None or not is_that_key(text, key.key_hash):
             return Inactive.NOT_RECOGNIZED
@@ -90,19 +91,20 @@ class Introspector:
             return Inactive.ACCOUNT_DISABLED
         if key.ended(reader.now):
             return Inactive.EXPIRED
-        return ServiceKey(key, reader.now, snapshot)
+        return ServiceKey(key, reader.now, Snapshot(key.epoch, key.horizon))
 
     async def access_token(self, text: str) -> UserToken | Inactive:
         """Tell whose an access token is, or why it is not good."""
         try:
             kid = self._tokens.kid_of(text)
             async with self._database.read() as reader:
-                snapshot = await reader.snapshot()
                 token = self._tokens.verify(text, await self._public_key(reader, kid), now=reader.now)
-                reason = await self._liveness(reader, token)
+                row = await reader.sessions.presented(token.session_id, token.user_id, token.kid)
         except TokenRejected as rejected:
             return Inactive.EXPIRED if rejected.expired else Inactive.NOT_RECOGNIZED
-        return reason or UserToken(token, reader.now, snapshot)
+        if row is None:
+            return Inactive.NOT_RECOGNIZED
+        return _ended(row, reader.now) or UserToken(token, reader.now, Snapshot(row.epoch, row.horizon))
 
     async def _public_key(self, reader: Reader, kid: str) -> bytes:
         """Find a public key. A kid's key never changes, so it is asked for once; revocation is asked every time."""
@@ -111,15 +113,10 @@ class Introspector:
             raise TokenRejected
         return key
 
-    @staticmethod
-    async def _liveness(reader: Reader, token: AccessToken) -> Inactive | None:
-        row = await reader.sessions.presented(token.session_id, token.user_id, token.kid)
-        if row is None:
-            return Inactive.NOT_RECOGNIZED
-        if row.user_status != users.ACTIVE:
-            return Inactive.ACCOUNT_DISABLED
-        if row.end_time is not None or row.key_revoke_time is not None:
-            return Inactive.REVOKED
-        if row.expire_time <= reader.now:
-            return Inactive.EXPIRED
-        return None
+
+def _ended(row: Presented, now: datetime) -> Inactive | None:
+    if row.user_status != users.ACTIVE:
+        return Inactive.ACCOUNT_DISABLED
+    if row.end_time is not None or row.key_revoke_time is not None:
+        return Inactive.REVOKED
+    return Inactive.EXPIRED if row.expire_time <= now else None

@@ -205,8 +205,9 @@ class Pipeline:
 
 async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: DomainError, request_id: str) -> NoReturn:
     status = rpc_status.to_status(error.to_status(request_id))
-    await context.abort_with_status(status)
-    raise AssertionError("abort_with_status raises")
+    # What an abort brings along replaces the trailing metadata that were set before.
+    await context.abort(status.code, status.details, (*status.trailing_metadata, ("x-request-id", request_id)))
+    raise AssertionError("abort raises")
 
 
 def _texts(context: grpc.aio.ServicerContext[Any, Any]) -> dict[str, str]:

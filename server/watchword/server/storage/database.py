@@ -12,7 +12,6 @@ REPEATABLE READ snapshot over several.
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
@@ -23,7 +22,7 @@ from google.protobuf.message import Message
 from psycopg import AsyncConnection, IsolationLevel
 from psycopg.rows import class_row, scalar_row, tuple_row
 from psycopg.types.json import Jsonb
-from sqlalchemy import BigInteger, Text, bindparam, cast, delete, func, insert, select
+from sqlalchemy import bindparam, insert, select
 
 from watchword.server.call import Call
 from watchword.server.errors import AlreadyExists, Conflict, DatabaseUnavailable, TimedOut
@@ -36,6 +35,7 @@ from watchword.server.storage.events import Event
 from watchword.server.storage.service_accounts import ServiceAccounts
 from watchword.server.storage.sessions import Sessions
 from watchword.server.storage.signing_keys import SigningKeys
+from watchword.server.storage.snapshot import EPOCH, HORIZON, XID, Snapshot
 from watchword.server.storage.statement import Statement
 from watchword.server.storage.users import Users
 
@@ -56,20 +56,12 @@ _FIELD_OF_CONSTRAINT = {
     "service_accounts_pkey": "service_account.service_account_id",
 }
 
-_HORIZON = func.pg_snapshot_xmin(func.pg_current_snapshot())
-_OPEN_WRITE = Statement(
-    select(
-        t.deployment.c.epoch,
-        cast(cast(func.pg_current_xact_id(), Text), BigInteger),
-        cast(cast(_HORIZON, Text), BigInteger),
-    )
-)
-_SNAPSHOT = Statement(select(t.deployment.c.epoch, cast(cast(_HORIZON, Text), BigInteger)))
+_OPEN_WRITE = Statement(select(EPOCH, XID, HORIZON))
+_SNAPSHOT = Statement(select(EPOCH, HORIZON))
 _PERSON_KEY = Statement(select(t.person_keys.c.key_sealed).where(t.person_keys.c.user_id == bindparam("id")))
 _ADD_PERSON_KEY = Statement(
     insert(t.person_keys).values(user_id=bindparam("user_id"), key_sealed=bindparam("key_sealed"))
 )
-_DROP_PERSON_KEY = Statement(delete(t.person_keys).where(t.person_keys.c.user_id == bindparam("id")))
 _ADD_EVENT = Statement(
     insert(t.events).values(
         {c: bindparam(c) for c in t.events.c.keys() if c not in {"event_id", "xid"}}  # noqa: SIM118
@@ -79,17 +71,6 @@ _ADD_EVENT = Statement(
 
 class AnswerExists(Exception):
     """Another call with the same request id has committed meanwhile: its answer is the answer."""
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """Where an answer stands in the database's history."""
-
-    epoch: str
-    horizon: int
-
-    def __str__(self) -> str:
-        return f"{self.epoch}.{self.horizon}"
 
 
 class Reader:
@@ -138,10 +119,7 @@ class Reader:
         To be called before the reads that an answer rests on, never after: an earlier horizon is safe, a later
         one could hide a change that those reads missed.
         """
-        async with self._connection.cursor(row_factory=tuple_row) as cursor:
-            await cursor.execute(_SNAPSHOT.sql)
-            epoch, horizon = await cursor.fetchone() or ("", 0)
-        return Snapshot(epoch, horizon)
+        return await self.one(Snapshot, _SNAPSHOT) or Snapshot("", 0)
 
 
 class Tx(Reader):

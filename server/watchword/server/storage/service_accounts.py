@@ -10,6 +10,7 @@ from sqlalchemy import bindparam, insert, or_, select, update
 
 from watchword.server.errors import EtagMismatch, NotFound, WrongStatus
 from watchword.server.storage import tables as t
+from watchword.server.storage.snapshot import EPOCH, HORIZON
 from watchword.server.storage.statement import Statement
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ _CREATE = Statement(
 _GET_KEY = Statement(select(t.api_keys).where(_k.key_id == bindparam("id")))
 _LOCK_KEY = Statement(select(t.api_keys).where(_k.key_id == bindparam("id")).with_for_update())
 _PRESENTED = Statement(
-    select(t.api_keys, _a.status.label("account_status"))
+    select(t.api_keys, _a.status.label("account_status"), EPOCH, HORIZON)
     .join_from(t.api_keys, t.service_accounts)
     .where(_k.key_id == bindparam("id"))
 )
@@ -138,6 +139,8 @@ class PresentedKey(Key):
     """A key with what else decides whether it is good."""
 
     account_status: str
+    epoch: str
+    horizon: int
 
 
 class ServiceAccounts:

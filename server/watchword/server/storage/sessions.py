@@ -10,6 +10,7 @@ from sqlalchemy import bindparam, insert, select, update
 
 from watchword.server.errors import NotFound
 from watchword.server.storage import tables as t
+from watchword.server.storage.snapshot import EPOCH, HORIZON
 from watchword.server.storage.statement import Statement
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ _PRESENTED = Statement(
         t.sessions.c.expire_time,
         t.users.c.status.label("user_status"),
         t.signing_keys.c.revoke_time.label("key_revoke_time"),
+        EPOCH,
+        HORIZON,
     )
     .join_from(t.sessions, t.users)
     .outerjoin(t.signing_keys, t.signing_keys.c.kid == bindparam("kid"))
@@ -88,6 +91,8 @@ class Presented:
     expire_time: datetime
     user_status: str
     key_revoke_time: datetime | None
+    epoch: str
+    horizon: int
 
 
 class Sessions:

@@ -66,6 +66,9 @@ class SigningKeys:
 
     async def find(self, kid: str) -> SigningKey | None:
         """Find a key, whatever its state."""
+        # Threat: the kid of a token that nobody has verified yet. PostgreSQL's text takes no NUL and no lone surrogate.
+        if not (kid.isascii() and kid.isprintable()):
+            return None
         return await self._reader.one(SigningKey, _FIND, kid=kid)
 
     async def current(self) -> SigningKey | None:

@@ -1,0 +1,31 @@
+"""Where an answer stands in the database's history: what makes caching it safe (DESIGN.md section 2).
+
+The columns are selected in the same statement as the rows that the answer rests on, so that both come from one
+snapshot.
+"""
+
+from dataclasses import dataclass
+
+from sqlalchemy import BigInteger, Text, cast, func, select
+
+from watchword.server.storage.tables import deployment
+
+EPOCH = select(deployment.c.epoch).scalar_subquery().label("epoch")
+"""The identity of the database's history."""
+
+HORIZON = cast(cast(func.pg_snapshot_xmin(func.pg_current_snapshot()), Text), BigInteger).label("horizon")
+"""The oldest transaction that was still running: every one before it is seen by the snapshot."""
+
+XID = cast(cast(func.pg_current_xact_id(), Text), BigInteger).label("xid")
+"""The id of this transaction, which writes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A snapshot's epoch and horizon; as text "<epoch>.<horizon>"."""
+
+    epoch: str
+    horizon: int
+
+    def __str__(self) -> str:
+        return f"{self.epoch}.{self.horizon}"

@@ -7,10 +7,10 @@ import grpc
 import pytest
 from google.rpc import code_pb2
 from grpc_status import rpc_status
-from watchword.client._status import to_error
-from watchword.client.errors import ERRORS, WatchwordError
 from wire import STATED
 
+from watchword.client._status import to_error
+from watchword.client.errors import ERRORS, WatchwordError
 from watchword.server import errors
 from watchword.server.errors import DomainError
 from watchword.v1 import errors_pb2

@@ -68,7 +68,9 @@ def test_who_may_not_call_learns_nothing_of_the_request(wire, watchword):
 
 def unsigned(kid: object) -> str:
     header = json.dumps({"alg": "EdDSA", "typ": "at+jwt", "kid": kid})
-    return ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in (header.encode(), b"{}", b"x" * 64))
+    return ".".join(
+        base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in (header.encode(), b"{}", b"x" * 64)
+    )
 
 
 TOKENS = [
@@ -110,7 +112,19 @@ def test_a_harmless_id_is_the_calls(channel, metadata, watchword_server):
 
 @pytest.mark.parametrize(
     "given",
-    ["", " ", "a b", 'a", "level": "error', "<script>", "${jndi:ldap://x}", "x" * 129, "%0a", "a,b", "~!@#$^&*()", "\\n"],
+    [
+        "",
+        " ",
+        "a b",
+        'a", "level": "error',
+        "<script>",
+        "${jndi:ldap://x}",
+        "x" * 129,
+        "%0a",
+        "a,b",
+        "~!@#$^&*()",
+        "\\n",
+    ],
 )
 def test_an_id_that_could_forge_a_log_is_replaced(channel, metadata, watchword_server, given):
     before = len(watchword_server.log())
@@ -141,8 +155,10 @@ def test_bytes_that_no_client_of_grpc_would_send(watchword, watchword_server, gi
     key = f"Bearer {watchword_server.api_key}".encode()
     raw_call(watchword_server.address, [(b"authorization", key), (b"x-request-id", given), (b"on-behalf-of", given)])
     raw_call(watchword_server.address, [(b"authorization", b"Bearer " + given)])
+    raw_call(watchword_server.address, [(b"authorization", key), (b"x-request-id", b"harmless")])
     assert watchword.users.list_page().items == ()
     new = watchword_server.log()[before:]
+    assert '"request_id": "harmless"' in new
     assert "FORGED" not in new
     assert '"incident"' not in new
     assert all(isinstance(json.loads(line), dict) for line in new.splitlines())

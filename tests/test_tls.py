@@ -61,6 +61,12 @@ def authority() -> Authority:
     return Authority("Watchword test")
 
 
+@pytest.fixture(autouse=True)
+def no_signing_key(sql):
+    """The servers here have a master key of their own, so they also make a signing key of their own."""
+    sql("delete from signing_keys")
+
+
 def serving(server, folder: Path, authority: Authority, *, client_ca: bytes | None = None):
     certificate, key = authority.issue("localhost")
     (folder / "c.pem").write_bytes(certificate)

@@ -155,15 +155,16 @@ def _bootstrap(output: Output, config: "Config", database_url: str, keyring: "Ke
     from watchword.server.bootstrap import bootstrap as run  # noqa: PLC0415
     from watchword.server.prepare import write_secret  # noqa: PLC0415
 
-    api_key = run(database_url, keyring)
-    if api_key is None:
+    def keep(api_key: str) -> None:
+        shown = {"administrator_api_key": api_key}
+        if config.database_url is None:
+            file = config.data_dir / "administrator.key"
+            write_secret(file, api_key, replace=True)
+            shown["kept_in"] = str(file)
+        output.one(shown)
+
+    if not run(database_url, keyring, keep=keep):
         return False
-    shown = {"administrator_api_key": api_key}
-    if config.database_url is None:
-        file = config.data_dir / "administrator.key"
-        write_secret(file, api_key, replace=True)
-        shown["kept_in"] = str(file)
-    output.one(shown)
     output.note("This is the administrator's API key. It may do everything and is shown this once.")
     return True
 

@@ -117,6 +117,7 @@ async def running(
     Raises:
         DatabaseUnavailable: nothing answers at the URL.
         OSError: the address cannot be served on.
+        UnknownMasterKey, SealBroken: the master key is not the one that the database was sealed with.
 
     """
     async with AsyncExitStack() as stack:
@@ -132,6 +133,9 @@ async def running(
             token_lifetime=config.access_token_lifetime,
         )
         await _rotate_if_due(database, signing)
+        async with database.read() as reader:
+            # With a wrong master key a server must not start, rather than fail at the first sign-in.
+            await signing.current(reader)
         server = grpc.aio.server(options=_OPTIONS)
         parts = _Parts(config, database, keyring, randomness, signing)
         server.add_generic_rpc_handlers(tuple(_own_services(stack, parts)))

@@ -5,6 +5,7 @@ There is no default account and no default password (ASVS 6.3.2). The key is sho
 
 import asyncio
 import secrets
+from collections.abc import Callable
 
 from sqlalchemy import bindparam, update
 
@@ -23,23 +24,32 @@ _CLAIM = Statement(
 )
 
 
-def bootstrap(database_url: str, keyring: Keyring) -> str | None:
-    """Make the administrator's service account and its API key; None if that was done before.
+def bootstrap(database_url: str, keyring: Keyring, *, keep: Callable[[str], None]) -> bool:
+    """Make the administrator's service account and its API key; False if that was done before.
+
+    Args:
+        database_url: a database with this version's schema.
+        keyring: the deployment's master keys.
+        keep: is given the key, to write or show it, before the key counts. If the process dies in between, a key
+            that opens nothing was kept and the next start makes another; the other way round it would be lost.
 
     Raises:
         DatabaseUnavailable: nothing answers at the URL.
 
     """
-    return asyncio.run(_bootstrap(database_url, keyring))
+    return asyncio.run(_bootstrap(database_url, keyring, keep))
 
 
-async def _bootstrap(database_url: str, keyring: Keyring) -> str | None:
+async def _bootstrap(database_url: str, keyring: Keyring, keep: Callable[[str], None]) -> bool:
     database = Database(database_url, pool_size=2, keyring=keyring, clock=utc_now, randomness=secrets.token_bytes)
     await database.open()
     try:
         async with database.write(server_call("server/bootstrap")) as tx:
             # One row, claimed by whoever commits first: two that start at the same time make one key.
-            return await make_administrator(tx) if await tx.run(_CLAIM, now=tx.now) else None
+            if not await tx.run(_CLAIM, now=tx.now):
+                return False
+            keep(await make_administrator(tx))
+            return True
     finally:
         await database.close()
 

@@ -9,6 +9,7 @@ Reads are single statements in autocommit, each its own snapshot; `read(one_snap
 REPEATABLE READ snapshot over several.
 """
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -43,10 +44,26 @@ Row = TypeVar("Row")
 AnyMessage = TypeVar("AnyMessage", bound=Message)
 
 # Per connection. A statement or a forgotten transaction must not hold back the horizon of the whole database
-# (DESIGN.md section 2: own transactions have short timeouts).
+# (DESIGN.md section 2: own transactions have short timeouts). A lock is waited for three times (pipeline.py), so
+# that the caller hears CONFLICT before its own deadline, which is 10 seconds in the SDK.
 _SESSION_OPTIONS = (
-    "-c timezone=UTC -c statement_timeout=10s -c lock_timeout=5s -c idle_in_transaction_session_timeout=10s"
+    "-c timezone=UTC -c statement_timeout=10s -c lock_timeout=2s -c idle_in_transaction_session_timeout=10s"
 )
+# A host that is gone without a word is given up after these seconds, not after the quarter of an hour that TCP takes.
+_CONNECTION = {
+    "autocommit": True,
+    "options": _SESSION_OPTIONS,
+    "connect_timeout": 3,
+    "tcp_user_timeout": 10_000,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+}
+# How long a call waits for a connection while there is hope, and while the database is known to be away: short, so
+# that all attempts of a caller end before its deadline and it learns the reason.
+_PATIENCE_SECONDS = 3.0
+_PATIENCE_WHEN_AWAY_SECONDS = 0.5
+_PING_SECONDS = 2.0
 
 # How a violated constraint is told to the caller. A constraint that is not here is our mistake: INTERNAL.
 _FIELD_OF_CONSTRAINT = {
@@ -220,13 +237,17 @@ class Database:
         self._randomness = randomness
         self._pool = psycopg_pool.AsyncConnectionPool(
             url,
-            kwargs={"autocommit": True, "options": _SESSION_OPTIONS, "connect_timeout": 5},
+            kwargs=_CONNECTION,
             min_size=2,
             max_size=pool_size,
-            timeout=5.0,
-            reconnect_timeout=5.0,
+            # The pool's own attempts grow rare. Instead they are given up at once, and whoever needs a connection,
+            # at the latest the next ping, starts a new one: the database is found as soon as it is back.
+            reconnect_timeout=_PATIENCE_WHEN_AWAY_SECONDS,
+            reconnect_failed=self._note_absence,
             open=False,
         )
+        self._is_away = False
+        self._sweep: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Connect.
@@ -240,6 +261,8 @@ class Database:
 
     async def close(self) -> None:
         """Give all connections back."""
+        if self._sweep is not None:
+            await asyncio.gather(self._sweep, return_exceptions=True)
         await self._pool.close()
 
     async def ping(self) -> None:
@@ -249,8 +272,21 @@ class Database:
             DatabaseUnavailable: it does not.
 
         """
-        async with self.read() as reader:
-            await reader.snapshot()
+        try:
+            async with (
+                asyncio.timeout(_PING_SECONDS),
+                self._connected(patience=_PATIENCE_WHEN_AWAY_SECONDS) as connection,
+            ):
+                await connection.execute("SELECT 1")
+        except TimeoutError as error:
+            self._is_away = True
+            raise DatabaseUnavailable from error
+        except DatabaseUnavailable as error:
+            if isinstance(error.__cause__, psycopg_pool.PoolTimeout) and not self._is_away:
+                return  # All connections are busy, and none was lost.
+            self._is_away = True
+            raise
+        self._is_away = False
 
     def read(self, *, one_snapshot: bool = False) -> AbstractAsyncContextManager[Reader]:
         """Open the door for reading.
@@ -300,17 +336,28 @@ class Database:
                 await tx.close()
 
     @asynccontextmanager
-    async def _connected(self) -> AsyncIterator[AsyncConnection[Any]]:
+    async def _connected(self, *, patience: float = _PATIENCE_SECONDS) -> AsyncIterator[AsyncConnection[Any]]:
+        if self._is_away:
+            patience = _PATIENCE_WHEN_AWAY_SECONDS
         with _translated():
             try:
-                async with self._pool.connection() as connection:
+                async with self._pool.connection(timeout=patience) as connection:
                     yield connection
-            except psycopg.OperationalError as error:
-                if not isinstance(error, _OUR_LIMITS):
-                    # The connection died, so the others of its age probably have too: replace them now, not one
-                    # failed call at a time.
-                    await self._pool.check()
+            except _DEATHS as error:
+                if not isinstance(error, (*_OUR_LIMITS, psycopg_pool.PoolTimeout)):
+                    self._replace_dead()
                 raise
+
+    def _replace_dead(self) -> None:
+        """After a connection died: replace those that died with it now, not one failed call at a time.
+
+        Beside the call and not in it: a caller who hangs up in the middle would take the connections along.
+        """
+        if self._sweep is None or self._sweep.done():
+            self._sweep = asyncio.create_task(self._pool.check())
+
+    def _note_absence(self, _pool: object) -> None:
+        self._is_away = True
 
     async def answer_of(self, call: Call, answer: type[Message]) -> Message | None:
         """Find the first answer to a call that is repeated with the same request id.
@@ -328,6 +375,7 @@ class Database:
             return await Answers(reader, self._keyring).drop(reader.now - age)
 
 
+_DEATHS = (psycopg.OperationalError, psycopg.errors.IdleInTransactionSessionTimeout)
 _OUR_LIMITS = (
     psycopg.errors.QueryCanceled,
     psycopg.errors.LockNotAvailable,
@@ -359,6 +407,7 @@ class _translated:  # noqa: N801  # a context manager used as a verb
             case (
                 psycopg.OperationalError()
                 | psycopg.InterfaceError()
+                | psycopg.errors.IdleInTransactionSessionTimeout()
                 | psycopg.errors.ReadOnlySqlTransaction()
                 | psycopg_pool.PoolTimeout()
                 | psycopg_pool.PoolClosed()

@@ -57,7 +57,7 @@ deployment = Table(
     Column("only", Boolean, primary_key=True, server_default=text("true")),
     Column("epoch", Text, nullable=False),
     Column("bootstrap_time", DateTime(timezone=True)),
-    CheckConstraint("only", name="deployment_is_one_row"),
+    CheckConstraint('"only"', name="deployment_is_one_row"),
 )
 
 users = Table(

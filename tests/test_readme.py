@@ -1,0 +1,60 @@
+"""README's examples, run as they stand, in its order, against a server started as it says."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PROGRAMS = Path(sys.executable).parent
+BLOCK = re.compile(r"^```(python|bash)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def in_use(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture
+def environment(tmp_path) -> Iterator[dict[str, str]]:
+    """What a reader has: a server from `watchword serve` in an empty folder, and README's two settings."""
+    if in_use(7420):
+        pytest.skip("port 7420, which the examples name, is in use here")
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("WATCHWORD_")}
+    clean["PATH"] = f"{PROGRAMS}{os.pathsep}{clean['PATH']}"
+    with subprocess.Popen(
+        ["watchword", "serve"], cwd=tmp_path, env=clean, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as server:
+        try:
+            for line in server.stderr:
+                if "serves on" in line:
+                    break
+            else:
+                pytest.fail("the server did not start")
+            key = tmp_path / ".watchword" / "administrator.key"
+            assert key.stat().st_mode & 0o777 == 0o600
+            yield {**clean, "WATCHWORD_API_KEY": key.read_text().strip()}
+        finally:
+            server.send_signal(signal.SIGINT)
+            assert server.wait(30) == 0
+
+
+def test_every_example_runs_as_it_stands(environment, tmp_path):
+    blocks = BLOCK.findall((ROOT / "README.md").read_text())
+    assert {language for language, _ in blocks} == {"python", "bash"}
+    for language, text in blocks:
+        command = [sys.executable, "-c", text] if language == "python" else ["bash", "-euo", "pipefail", "-c", text]
+        run = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert run.returncode == 0, f"{text}\n{run.stdout}\n{run.stderr}"
+        if "StartSignIn" in text:
+            assert "accessToken" in run.stdout
+        if "GetUser" in text:
+            assert '"displayName": "Ben"' in run.stdout

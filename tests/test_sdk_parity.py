@@ -142,9 +142,8 @@ def test_each_field_of_the_request_can_be_set(rpc: str):
     if rpc.startswith("Create"):
         names -= {"etag"}
     names -= SET_BY_PAGES | SET_BY_OTHER_METHODS.get(rpc, set()) | {"update_mask"}
-    spelled = {name.replace("create_time_", "created_") for name in names}
     parameters = inspect.signature(method_at(Client("x:1", api_key="x"), METHOD_OF[rpc])).parameters.keys()
-    assert spelled <= parameters
+    assert names <= parameters
 
 
 GROUPS = ("", "users", "service_accounts", "credentials", "sessions", "tokens")

@@ -164,7 +164,22 @@ def test_bytes_that_no_client_of_grpc_would_send(watchword, watchword_server, gi
     assert all(isinstance(json.loads(line), dict) for line in new.splitlines())
 
 
-def raw_call(address: str, headers: list[tuple[bytes, bytes]]) -> None:
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"\1\0\0\0\0", b"\1\0\0\0\4\x1f\x8b\0\0", b"\0\xff\xff\xff\xff", b"\0\0\0\0\5ab", b"\7\0\0\0\0", b"\0" * 10],
+)
+def test_frames_that_are_no_message(watchword, watchword_server, body):
+    """They are grpc's own to refuse, or to let lie until the deadline; the server does not notice and goes on."""
+    before = len(watchword_server.log())
+    key = f"Bearer {watchword_server.api_key}".encode()
+    for encoding in (b"identity", b"gzip", b"nope", b"\xff"):
+        headers = [(b"authorization", key), (b"grpc-encoding", encoding), (b"grpc-timeout", b"200m")]
+        raw_call(watchword_server.address, headers, body)
+    assert watchword.users.list_page().items == ()
+    assert '"incident"' not in watchword_server.log()[before:]
+
+
+def raw_call(address: str, headers: list[tuple[bytes, bytes]], body: bytes = b"\0\0\0\0\0") -> None:
     """Make a call frame by frame (RFC 9113) and read until the server has had enough of it."""
 
     def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
@@ -185,7 +200,7 @@ def raw_call(address: str, headers: list[tuple[bytes, bytes]]) -> None:
     host, _, port = address.rpartition(":")
     with socket.create_connection((host, int(port)), timeout=10) as connection:
         hello = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b"")
-        connection.sendall(hello + frame(1, 4, 1, block) + frame(0, 1, 1, b"\0\0\0\0\0"))
+        connection.sendall(hello + frame(1, 4, 1, block) + frame(0, 1, 1, body))
         received = b""
         while data := connection.recv(65_536):
             received += data

@@ -1,4 +1,4 @@
-"""A deployment that faults can be done to: a durable PostgreSQL and a server of its own process, each killed at will."""
+"""A deployment to which faults are done: a durable PostgreSQL and a server process, each killed at will."""
 
 import os
 import secrets
@@ -10,8 +10,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import grpc
@@ -19,25 +19,38 @@ import grpc
 from watchword.client import Client
 from watchword.server.bootstrap import bootstrap
 from watchword.server.sealing import Keyring
-from watchword.server.storage.embedded import EmbeddedPostgres
 from watchword.server.storage.schema import migrate
 
+# Keeps PostgreSQL, and starts it again for each line that it reads; says its process id each time. It is a process of
+# its own, because root starts PostgreSQL by a real fork, which gRPC's threads in the process of a test do not survive.
+KEEPER = """
+import sys
+from pathlib import Path
+from watchword.server.storage.embedded import EmbeddedPostgres
+# Durable, or a killed PostgreSQL would lose what it acknowledged and blame us.
+with EmbeddedPostgres.start(Path(sys.argv[1]), durable=True) as postgres:
+    print(postgres.url, flush=True)
+    print(postgres.postmaster_pid, flush=True)
+    for _ in sys.stdin:
+        postgres.restart()
+        print(postgres.postmaster_pid, flush=True)
+"""
 PROGRAM = [sys.executable, "-c", "from watchword.cli import main; main()"]
 
 
 class Deployment:
     """What an operator has: a database, a master key, an address."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, keeper: "subprocess.Popen[str]") -> None:
         self._folder = folder
-        # Durable, or a killed PostgreSQL would lose what it acknowledged and blame us.
-        self._postgres = EmbeddedPostgres.start(folder / "postgres", durable=True)
-        self.database_url = self._postgres.url
+        self._keeper = keeper
+        self.database_url = self._heard()
+        self._postmaster = int(self._heard())
         master_key = Keyring.generate(secrets.token_bytes)
         migrate(self.database_url)
-        api_key = bootstrap(self.database_url, Keyring.parse(master_key, randomness=secrets.token_bytes))
-        assert api_key is not None
-        self.api_key = api_key
+        keys: list[str] = []
+        bootstrap(self.database_url, Keyring.parse(master_key, randomness=secrets.token_bytes), keep=keys.append)
+        (self.api_key,) = keys
         self.address = f"127.0.0.1:{free_port()}"
         self.settings = {
             "WATCHWORD_DATABASE_URL": self.database_url,
@@ -83,21 +96,35 @@ class Deployment:
         return self.server.returncode
 
     def kill_database(self) -> None:
-        """SIGKILL PostgreSQL, all of its processes at once, as a loss of power would."""
-        self._end_database(lambda pid: os.killpg(pid, signal.SIGKILL))
+        """SIGKILL all processes of PostgreSQL, as a loss of power would."""
+        self.signal_database(signal.SIGSTOP)  # none may notice that another one is gone
+        self._end_database(lambda: self.signal_database(signal.SIGKILL))
+
+    def signal_database(self, number: signal.Signals) -> None:
+        """Send a signal to all processes of PostgreSQL, each of which is a process group of its own."""
+        children = Path(f"/proc/{self._postmaster}/task/{self._postmaster}/children").read_text().split()
+        for pid in (self._postmaster, *map(int, children)):
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def stop_database(self) -> None:
         """Stop PostgreSQL as an operator would: at once, in good order."""
-        self._end_database(lambda pid: os.kill(pid, signal.SIGINT))
+        self._end_database(lambda: os.kill(self._postmaster, signal.SIGINT))
 
-    def _end_database(self, end) -> None:
-        pid = self._postgres.postmaster_pid
-        with os.fdopen(os.pidfd_open(pid)) as process:
-            end(pid)
+    def _end_database(self, end: Callable[[], None]) -> None:
+        with os.fdopen(os.pidfd_open(self._postmaster)) as process:
+            end()
             assert select.select([process], [], [], 30)[0]
 
     def start_database(self) -> None:
-        self._postgres.restart()
+        assert self._keeper.stdin is not None
+        self._keeper.stdin.write("\n")
+        self._keeper.stdin.flush()
+        self._postmaster = int(self._heard())
+
+    def _heard(self) -> str:
+        assert self._keeper.stdout is not None
+        return self._keeper.stdout.readline().strip()
 
     def client(self, **options) -> Client:
         return Client(self.address, api_key=self.api_key, **options)
@@ -105,7 +132,6 @@ class Deployment:
     def close(self) -> None:
         if self._server is not None and self._server.poll() is None:
             self.kill_server()
-        self._postgres.stop()
 
 
 @contextmanager
@@ -114,12 +140,18 @@ def deployment() -> Iterator[Deployment]:
     # Not a folder of pytest's: each run of pytest by root closes that to the account of PostgreSQL.
     folder = Path(tempfile.mkdtemp(prefix="watchword-faults-"))
     try:
-        made = Deployment(folder)
-        try:
-            made.start_server()
-            yield made
-        finally:
-            made.close()
+        with subprocess.Popen(
+            [sys.executable, "-c", KEEPER, str(folder / "postgres")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as keeper:
+            made = Deployment(folder, keeper)
+            try:
+                made.start_server()
+                yield made
+            finally:
+                made.close()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -137,7 +169,7 @@ def health(address: str) -> str:
     return {b"\x08\x01": "SERVING", b"\x08\x02": "NOT_SERVING"}[answer]
 
 
-def seconds_until(condition, *, within: float) -> float:
+def seconds_until(condition: Callable[[], bool], *, within: float) -> float:
     """Ask again and again until it holds; tell how long that took."""
     start = time.monotonic()
     while not condition():

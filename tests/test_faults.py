@@ -1,11 +1,13 @@
 """What is killed, hangs or goes away: nothing acknowledged is lost, nothing is half done, and it mends itself."""
 
+import secrets
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 import grpc
 import psycopg
@@ -22,6 +24,12 @@ from watchword.client import (
     UserStatus,
     WatchwordError,
 )
+from watchword.client._transport import path_of
+from watchword.server.app import server_call, utc_now
+from watchword.server.errors import DatabaseUnavailable
+from watchword.server.sealing import Keyring
+from watchword.server.storage.database import Database
+from watchword.v1 import users_pb2
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +110,31 @@ def test_a_server_stays_up_while_its_connections_are_cut(whole: Deployment, clie
     assert mistakes == []
 
 
+def test_cut_connections_cost_one_call_without_retries_and_not_one_each(whole: Deployment, client: Client):
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda _: client.users.list_page(page_size=1), range(200)))
+    with psycopg.connect(whole.database_url, autocommit=True) as connection:
+        (idle,) = connection.execute("select count(*) from pg_stat_activity where state = 'idle'").fetchone() or (0,)
+    assert idle > 4
+    request = users_pb2.ListUsersRequest(page_size=1)
+    metadata = (("authorization", f"Bearer {whole.api_key}"),)
+    with grpc.insecure_channel(whole.address, options=[("grpc.enable_retries", 0)]) as channel:
+        call = channel.unary_unary(path_of(request), request_serializer=users_pb2.ListUsersRequest.SerializeToString)
+        call(request, metadata=metadata)
+        hang_up(whole)
+        codes = [_code(call, request, metadata) for _ in range(8)]
+    # The pings of the server itself may have been the one that noticed.
+    assert codes.count(grpc.StatusCode.OK) >= 7, codes
+
+
+def _code(call: Any, request: Any, metadata: Any) -> grpc.StatusCode:
+    try:
+        call(request, metadata=metadata, timeout=10)
+    except grpc.RpcError as error:
+        return error.code()  # type: ignore[attr-defined]
+    return grpc.StatusCode.OK
+
+
 class Outage:
     """What callers and load balancers see while the database is away."""
 
@@ -158,6 +191,48 @@ def test_the_database_goes_away_and_comes_back(whole: Deployment, client: Client
     assert all(outcome == "ok" for start, _, outcome in outage.calls if start > outage.back + 2)
     assert min(end for _, end, outcome in outage.calls if outcome == "ok" and end > outage.back) < outage.back + 2
     assert outage.healthy < 3
+
+
+@pytest.mark.slow
+def test_a_database_that_hangs_is_noticed_and_forgiven(whole: Deployment, client: Client):
+    user = client.users.create(username="hang")
+    whole.signal_database(signal.SIGSTOP)
+    try:
+        start = time.monotonic()
+        with ThreadPoolExecutor(8) as pool:
+            futures = [pool.submit(client.users.get, user.user_id) for _ in range(8)]
+            codes = {getattr(future.exception(), "code", "none") for future in futures}
+        assert codes <= {"DEADLINE_EXCEEDED", "UNAVAILABLE"}
+        assert time.monotonic() - start < 11
+        seconds_until(lambda: health(whole.address) == "NOT_SERVING", within=5)
+        # By then it is known, and told at once rather than at the deadline.
+        with pytest.raises(DatabaseUnavailableError):
+            client.users.get(user.user_id)
+    finally:
+        whole.signal_database(signal.SIGCONT)
+    seconds_until(lambda: health(whole.address) == "SERVING", within=10)
+    assert client.users.get(user.user_id) == user
+
+
+async def test_a_transaction_that_was_left_open_is_ended_and_said_so(whole: Deployment):
+    """The database ends it, whatever held the server up, and its caller may try again."""
+    keyring = Keyring.parse(Keyring.generate(secrets.token_bytes), randomness=secrets.token_bytes)
+    database = Database(whole.database_url, pool_size=2, keyring=keyring, clock=utc_now, randomness=secrets.token_bytes)
+    await database.open()
+    with psycopg.connect(whole.database_url, autocommit=True) as other, pytest.raises(DatabaseUnavailable):
+        await _leave_open(database, other)
+    await database.ping()
+    await database.close()
+
+
+async def _leave_open(database: Database, other: psycopg.Connection) -> None:
+    async with database.write(server_call("test")) as tx:
+        await tx._connection.execute("set idle_in_transaction_session_timeout = '10ms'")
+        mine = [tx._connection.info.backend_pid]
+        seconds_until(
+            lambda: not other.execute("select from pg_stat_activity where pid = %s", mine).fetchall(), within=5
+        )
+        await tx.signing_keys.lock()
 
 
 @contextmanager
@@ -249,6 +324,7 @@ def _is_refused(client: Client) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_sigterm_under_load_loses_nothing():
     with deployment() as whole, whole.client() as client:
         with Load(client, threads=4) as load:

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from google.protobuf.message import Message
-from sqlalchemy import bindparam, delete, insert, select
+from sqlalchemy import bindparam, delete, exists, insert, select
 
 from watchword.server.call import Call
 from watchword.server.errors import RequestIdReused
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _FIND = Statement(
     select(t.answers.c.request_mac, t.answers.c.answer_sealed).where(t.answers.c.request_key == bindparam("key"))
 )
+_EXISTS = Statement(select(exists().where(t.answers.c.request_key == bindparam("key"))))
 _ADD = Statement(insert(t.answers).values({c: bindparam(c) for c in t.answers.c.keys()}))  # noqa: SIM118
 _DROP = Statement(delete(t.answers).where(t.answers.c.create_time < bindparam("before")))
 
@@ -56,6 +57,10 @@ class Answers:
             raise RequestIdReused
         sealed = self._keyring.sealer(f"answers/{call.idempotency_key}").open(row.answer_sealed, context=call.method)
         return answer.FromString(sealed)
+
+    async def exists(self, call: Call) -> bool:
+        """Tell whether a call with this request id was answered, whatever its request."""
+        return bool(await self._reader.value(_EXISTS, key=self._key(call)))
 
     async def add(self, call: Call, answer: Message) -> None:
         """Keep the answer to a call. A second answer to the same request id violates answers_pkey."""

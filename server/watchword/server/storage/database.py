@@ -194,8 +194,13 @@ class Tx(Reader):
         elif rows:
             async with self._connection.cursor() as cursor:
                 await cursor.executemany(_ADD_EVENT.sql, rows)
-        if self._answer is not None and self.call.idempotency_key:
-            await self._answers.add(self.call, self._answer)
+        if self.call.idempotency_key:
+            if self._answer is not None:
+                await self._answers.add(self.call, self._answer)
+            elif await self._answers.exists(self.call):
+                # A refusal is about to be committed, of a wrong password or a used refresh token say, and it is one
+                # only because the first call with this request id has come through meanwhile.
+                raise AnswerExists
 
     async def _row(self, event: Event) -> dict[str, Any]:
         personal = {name: text for name, text in event.personal.items() if text}
@@ -338,23 +343,24 @@ class Database:
     @asynccontextmanager
     async def _connected(self, *, patience: float = _PATIENCE_SECONDS) -> AsyncIterator[AsyncConnection[Any]]:
         if self._is_away:
-            patience = _PATIENCE_WHEN_AWAY_SECONDS
+            pass
         with _translated():
             try:
                 async with self._pool.connection(timeout=patience) as connection:
                     yield connection
             except _DEATHS as error:
                 if not isinstance(error, (*_OUR_LIMITS, psycopg_pool.PoolTimeout)):
-                    self._replace_dead()
+                    self._replace_idle()
                 raise
 
-    def _replace_dead(self) -> None:
-        """After a connection died: replace those that died with it now, not one failed call at a time.
+    def _replace_idle(self) -> None:
+        """After a connection died: replace those that wait in the pool, which probably died with it.
 
-        Beside the call and not in it: a caller who hangs up in the middle would take the connections along.
+        Or each would cost a call. Beside this call and not in it: a caller who hangs up in the middle would take
+        them along.
         """
         if self._sweep is None or self._sweep.done():
-            self._sweep = asyncio.create_task(self._pool.check())
+            self._sweep = asyncio.create_task(self._pool.drain())
 
     def _note_absence(self, _pool: object) -> None:
         self._is_away = True

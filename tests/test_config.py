@@ -80,3 +80,36 @@ def test_secrets_are_not_shown():
     with pytest.raises(ConfigError) as caught:
         load({"WATCHWORD_MASTER_KEY": "canary", "WATCHWORD_MASTER_KEY_FILE": "canary"})
     assert "canary" not in str(caught.value)
+
+
+def test_a_file_says_the_same_and_the_environment_wins(tmp_path):
+    file = tmp_path / "watchword.toml"
+    file.write_text('listen = "[::1]:0"\npool_size = 4\nreflection = false\n')
+    config = load({"WATCHWORD_CONFIG_FILE": str(file), "WATCHWORD_POOL_SIZE": "5"})
+    assert (config.listen, config.pool_size, config.reflection) == ("[::1]:0", 5, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ('listn = "x"', "listn"),
+        ('LISTEN = "127.0.0.1:1"', "LISTEN"),
+        ('listen = ["x"]', "listen"),
+        ("pool_size = 1.5", "pool_size"),
+        ("pool_size = 1", "WATCHWORD_POOL_SIZE"),
+        ("[server]", "server"),
+        ('config_file = "x"', "config_file"),
+        ("listen", "TOML"),
+        ("listen = '\udcff'", "TOML"),
+    ],
+)
+def test_what_is_wrong_in_a_file_is_named(tmp_path, text, names):
+    file = tmp_path / "watchword.toml"
+    file.write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(ConfigError, match=names):
+        load({"WATCHWORD_CONFIG_FILE": str(file)})
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"watchword\.toml cannot be read"):
+        load({"WATCHWORD_CONFIG_FILE": str(tmp_path / "watchword.toml")})

@@ -216,3 +216,45 @@ def test_on_behalf_of_makes_the_user_the_actor(watchword: Client, watchword_serv
         for token in (ours.access_token, ours.refresh_token, "x", for_billing.access_token[:-1]):
             with pytest.raises(OnBehalfOfInvalidError):
                 client.on_behalf_of(token).users.update(user.user_id, display_name="A")
+
+
+def test_nobody_closes_out_who_may_do_more(watchword: Client, watchword_server, billing):
+    weak = watchword.service_accounts.create_key(billing, permissions=["write_service_accounts"]).api_key
+    (administrators,) = watchword.service_accounts.list_keys("administrator")
+    with Client(watchword_server.address, api_key=weak) as client:
+        for attempt in (
+            lambda: client.service_accounts.suspend("administrator"),
+            lambda: client.service_accounts.delete("administrator"),
+            lambda: client.service_accounts.revoke_key(administrators.key_id),
+        ):
+            with pytest.raises(PermissionDeniedError):
+                attempt()
+        assert client.service_accounts.create("shop")
+        assert client.service_accounts.delete("shop")
+    assert watchword.service_accounts.get("administrator").status is ServiceAccountStatus.ACTIVE
+
+
+def test_the_servers_own_name_is_not_to_be_had(watchword: Client):
+    with pytest.raises(InvalidArgumentError):
+        watchword.service_accounts.create("watchword")
+
+
+def test_why_an_account_was_suspended_is_sealed(watchword: Client, billing, sql):
+    watchword.service_accounts.suspend(billing, reason="ana@example.com left the firm")
+    (event,) = sql("select * from events where type = 'account-disabled'")
+    assert event["personal_sealed"]
+    assert "ana" not in str(event)
+
+
+def test_a_retry_gives_nobody_what_they_could_not_have_asked_for(watchword: Client, watchword_server):
+    """The first answer is for who may ask the question: not for a weaker key of the same account."""
+    request_id = "0b7f4f5e-6a4e-4c39-9d0e-2f6c8a1d3b57"
+
+    def create(client: Client):
+        return client.service_accounts.create_key("administrator", permissions=["administrator"], request_id=request_id)
+
+    first = create(watchword)
+    assert create(watchword) == first
+    weak = watchword.service_accounts.create_key("administrator", permissions=["write_service_accounts"]).api_key
+    with Client(watchword_server.address, api_key=weak) as client, pytest.raises(PermissionDeniedError):
+        create(client)

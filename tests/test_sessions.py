@@ -99,6 +99,14 @@ def test_an_invented_token_ends_nothing(watchword: Client, tokens):
     assert watchword.sessions.refresh(tokens.refresh_token)
 
 
+def test_another_service_cannot_go_on_with_a_session(watchword: Client, watchword_server, tokens):
+    watchword.service_accounts.create("shop")
+    key = watchword.service_accounts.create_key("shop", permissions=["sign_in"])
+    with Client(watchword_server.address, api_key=key.api_key) as shop, pytest.raises(RefreshTokenInvalidError):
+        shop.sessions.refresh(tokens.refresh_token)
+    assert watchword.sessions.refresh(tokens.refresh_token)
+
+
 def test_idle_and_absolute_lifetimes(watchword: Client, watchword_server, ana, tokens):
     for _ in range(4):
         watchword_server.advance(IDLE - 60)

@@ -5,6 +5,7 @@ import secrets
 from datetime import timedelta
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from watchword.client import Client
 from watchword.server.app import server_call, utc_now
@@ -81,5 +82,25 @@ async def test_rotation_by_the_server(deployment):
 async def test_a_server_whose_clock_is_behind_has_a_key(deployment):
     database, signing, clock = deployment
     first = await rotate_if_due(database, signing)
-    clock.now -= timedelta(seconds=30)
-    assert (await state(database, signing))[0] == first
+    for behind in (timedelta(seconds=30), timedelta(minutes=2), timedelta(days=1)):
+        clock.now -= behind
+        assert (await state(database, signing))[0] == first
+
+
+async def test_a_key_put_into_the_database_counts_for_nothing(deployment, sql):
+    """Threat: who can write to the database signs tokens for anybody, with a key of their own."""
+    database, signing, clock = deployment
+    first = await rotate_if_due(database, signing)
+    stranger = Ed25519PrivateKey.generate().public_key().public_bytes_raw()
+    (row,) = sql("select * from signing_keys")
+    for kid, sealed in (("stranger", b"x"), ("copy", row["private_key_sealed"])):
+        sql(
+            "insert into signing_keys (kid, public_key, private_key_sealed, create_time, activate_time)"
+            " values (%s, %s, %s, %s, %s)",
+            *(kid, stranger, sealed, clock.now, clock.now - timedelta(days=1)),
+        )
+    sql("update signing_keys set public_key = %s where kid = %s", stranger, first)
+    async with database.read() as reader:
+        assert await signing.published(reader) == []
+        for kid in ("stranger", "copy"):
+            assert await signing.public_key(reader, kid) is None

@@ -64,7 +64,9 @@ class ServiceAccount(_message.Message):
     DELETE_TIME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     service_account_id: _builtins.str
-    """The name chosen at creation, such as "billing". Cannot be changed."""
+    """The name chosen at creation, such as "billing"; not "watchword", which is the server's own. Cannot
+    be changed.
+    """
     display_name: _builtins.str
     """The name to show to people. At most 256 bytes."""
     description: _builtins.str

@@ -30,8 +30,10 @@ class ServiceAccountServiceStub(object):
     "service:<service_account_id>". Mutations take a `request_id` and answer with a `revision` as
     UserService describes.
 
-    A caller hands out no more than it has: CreateKey and RotateKey are PERMISSION_DENIED with reason
-    PERMISSION_MISSING if the key would hold a permission that the caller's own key lacks.
+    A caller gives and takes no more than it has: CreateKey and RotateKey are PERMISSION_DENIED with
+    reason PERMISSION_MISSING if the key would hold a permission that the caller's own key lacks; so are
+    RevokeKey, SuspendServiceAccount, ReinstateServiceAccount and DeleteServiceAccount if a key that works
+    or would work again holds one.
     """
 
     def __init__(self, channel):
@@ -97,8 +99,10 @@ class ServiceAccountServiceServicer(object):
     "service:<service_account_id>". Mutations take a `request_id` and answer with a `revision` as
     UserService describes.
 
-    A caller hands out no more than it has: CreateKey and RotateKey are PERMISSION_DENIED with reason
-    PERMISSION_MISSING if the key would hold a permission that the caller's own key lacks.
+    A caller gives and takes no more than it has: CreateKey and RotateKey are PERMISSION_DENIED with
+    reason PERMISSION_MISSING if the key would hold a permission that the caller's own key lacks; so are
+    RevokeKey, SuspendServiceAccount, ReinstateServiceAccount and DeleteServiceAccount if a key that works
+    or would work again holds one.
     """
 
     def CreateServiceAccount(self, request, context):
@@ -140,7 +144,8 @@ class ServiceAccountServiceServicer(object):
 
     def DeleteServiceAccount(self, request, context):
         """Deletes a service account for good and revokes its keys, in the same transaction. Its id is never
-        used again. Deleting a deleted one changes nothing. NOT_FOUND.
+        used again. Sessions that it began go on until they expire, but nobody can refresh them; to end
+        them at once, revoke them. Deleting a deleted one changes nothing. NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -244,8 +249,10 @@ class ServiceAccountService(object):
     "service:<service_account_id>". Mutations take a `request_id` and answer with a `revision` as
     UserService describes.
 
-    A caller hands out no more than it has: CreateKey and RotateKey are PERMISSION_DENIED with reason
-    PERMISSION_MISSING if the key would hold a permission that the caller's own key lacks.
+    A caller gives and takes no more than it has: CreateKey and RotateKey are PERMISSION_DENIED with
+    reason PERMISSION_MISSING if the key would hold a permission that the caller's own key lacks; so are
+    RevokeKey, SuspendServiceAccount, ReinstateServiceAccount and DeleteServiceAccount if a key that works
+    or would work again holds one.
     """
 
     @staticmethod

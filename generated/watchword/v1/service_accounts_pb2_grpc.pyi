@@ -31,8 +31,10 @@ class ServiceAccountServiceStub:
     "service:<service_account_id>". Mutations take a `request_id` and answer with a `revision` as
     UserService describes.
 
-    A caller hands out no more than it has: CreateKey and RotateKey are PERMISSION_DENIED with reason
-    PERMISSION_MISSING if the key would hold a permission that the caller's own key lacks.
+    A caller gives and takes no more than it has: CreateKey and RotateKey are PERMISSION_DENIED with
+    reason PERMISSION_MISSING if the key would hold a permission that the caller's own key lacks; so are
+    RevokeKey, SuspendServiceAccount, ReinstateServiceAccount and DeleteServiceAccount if a key that works
+    or would work again holds one.
     """
 
     @_typing.overload
@@ -55,7 +57,8 @@ class ServiceAccountServiceStub:
     """
     DeleteServiceAccount: _grpc.UnaryUnaryMultiCallable[_service_accounts_pb2.DeleteServiceAccountRequest, _service_accounts_pb2.DeleteServiceAccountResponse]
     """Deletes a service account for good and revokes its keys, in the same transaction. Its id is never
-    used again. Deleting a deleted one changes nothing. NOT_FOUND.
+    used again. Sessions that it began go on until they expire, but nobody can refresh them; to end
+    them at once, revoke them. Deleting a deleted one changes nothing. NOT_FOUND.
     """
     CreateKey: _grpc.UnaryUnaryMultiCallable[_service_accounts_pb2.CreateKeyRequest, _service_accounts_pb2.CreateKeyResponse]
     """Creates an API key. The key itself is in this answer and nowhere else: the server keeps a hash.
@@ -78,8 +81,10 @@ class ServiceAccountServiceAsyncStub(ServiceAccountServiceStub):
     "service:<service_account_id>". Mutations take a `request_id` and answer with a `revision` as
     UserService describes.
 
-    A caller hands out no more than it has: CreateKey and RotateKey are PERMISSION_DENIED with reason
-    PERMISSION_MISSING if the key would hold a permission that the caller's own key lacks.
+    A caller gives and takes no more than it has: CreateKey and RotateKey are PERMISSION_DENIED with
+    reason PERMISSION_MISSING if the key would hold a permission that the caller's own key lacks; so are
+    RevokeKey, SuspendServiceAccount, ReinstateServiceAccount and DeleteServiceAccount if a key that works
+    or would work again holds one.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -99,7 +104,8 @@ class ServiceAccountServiceAsyncStub(ServiceAccountServiceStub):
     """
     DeleteServiceAccount: _aio.UnaryUnaryMultiCallable[_service_accounts_pb2.DeleteServiceAccountRequest, _service_accounts_pb2.DeleteServiceAccountResponse]  # type: ignore[assignment]
     """Deletes a service account for good and revokes its keys, in the same transaction. Its id is never
-    used again. Deleting a deleted one changes nothing. NOT_FOUND.
+    used again. Sessions that it began go on until they expire, but nobody can refresh them; to end
+    them at once, revoke them. Deleting a deleted one changes nothing. NOT_FOUND.
     """
     CreateKey: _aio.UnaryUnaryMultiCallable[_service_accounts_pb2.CreateKeyRequest, _service_accounts_pb2.CreateKeyResponse]  # type: ignore[assignment]
     """Creates an API key. The key itself is in this answer and nowhere else: the server keeps a hash.
@@ -121,8 +127,10 @@ class ServiceAccountServiceServicer(metaclass=_abc_1.ABCMeta):
     "service:<service_account_id>". Mutations take a `request_id` and answer with a `revision` as
     UserService describes.
 
-    A caller hands out no more than it has: CreateKey and RotateKey are PERMISSION_DENIED with reason
-    PERMISSION_MISSING if the key would hold a permission that the caller's own key lacks.
+    A caller gives and takes no more than it has: CreateKey and RotateKey are PERMISSION_DENIED with
+    reason PERMISSION_MISSING if the key would hold a permission that the caller's own key lacks; so are
+    RevokeKey, SuspendServiceAccount, ReinstateServiceAccount and DeleteServiceAccount if a key that works
+    or would work again holds one.
     """
 
     @_abc_1.abstractmethod
@@ -176,7 +184,8 @@ class ServiceAccountServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_service_accounts_pb2.DeleteServiceAccountResponse, _abc.Awaitable[_service_accounts_pb2.DeleteServiceAccountResponse]]:
         """Deletes a service account for good and revokes its keys, in the same transaction. Its id is never
-        used again. Deleting a deleted one changes nothing. NOT_FOUND.
+        used again. Sessions that it began go on until they expire, but nobody can refresh them; to end
+        them at once, revoke them. Deleting a deleted one changes nothing. NOT_FOUND.
         """
 
     @_abc_1.abstractmethod

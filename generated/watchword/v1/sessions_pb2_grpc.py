@@ -75,7 +75,8 @@ class SessionServiceServicer(object):
     """
 
     def RefreshSession(self, request, context):
-        """Exchanges a refresh token for new tokens. A refresh token works once. The newest one that was
+        """Exchanges a refresh token for new tokens, for the service account that began the session and for no
+        other. A refresh token works once. The newest one that was
         exchanged, sent again within 30 seconds (its answer may have been lost), gets the same successor
         with a fresh access token; any older one proves that a copy is about: the session ends at once.
         UNAUTHENTICATED with reason REFRESH_TOKEN_INVALID or REFRESH_TOKEN_REUSED.

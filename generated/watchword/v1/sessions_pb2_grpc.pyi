@@ -39,7 +39,8 @@ class SessionServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> SessionServiceAsyncStub: ...
     RefreshSession: _grpc.UnaryUnaryMultiCallable[_sessions_pb2.RefreshSessionRequest, _sessions_pb2.RefreshSessionResponse]
-    """Exchanges a refresh token for new tokens. A refresh token works once. The newest one that was
+    """Exchanges a refresh token for new tokens, for the service account that began the session and for no
+    other. A refresh token works once. The newest one that was
     exchanged, sent again within 30 seconds (its answer may have been lost), gets the same successor
     with a fresh access token; any older one proves that a copy is about: the session ends at once.
     UNAUTHENTICATED with reason REFRESH_TOKEN_INVALID or REFRESH_TOKEN_REUSED.
@@ -68,7 +69,8 @@ class SessionServiceAsyncStub(SessionServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     RefreshSession: _aio.UnaryUnaryMultiCallable[_sessions_pb2.RefreshSessionRequest, _sessions_pb2.RefreshSessionResponse]  # type: ignore[assignment]
-    """Exchanges a refresh token for new tokens. A refresh token works once. The newest one that was
+    """Exchanges a refresh token for new tokens, for the service account that began the session and for no
+    other. A refresh token works once. The newest one that was
     exchanged, sent again within 30 seconds (its answer may have been lost), gets the same successor
     with a fresh access token; any older one proves that a copy is about: the session ends at once.
     UNAUTHENTICATED with reason REFRESH_TOKEN_INVALID or REFRESH_TOKEN_REUSED.
@@ -100,7 +102,8 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sessions_pb2.RefreshSessionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sessions_pb2.RefreshSessionResponse, _abc.Awaitable[_sessions_pb2.RefreshSessionResponse]]:
-        """Exchanges a refresh token for new tokens. A refresh token works once. The newest one that was
+        """Exchanges a refresh token for new tokens, for the service account that began the session and for no
+        other. A refresh token works once. The newest one that was
         exchanged, sent again within 30 seconds (its answer may have been lost), gets the same successor
         with a fresh access token; any older one proves that a copy is about: the session ends at once.
         UNAUTHENTICATED with reason REFRESH_TOKEN_INVALID or REFRESH_TOKEN_REUSED.

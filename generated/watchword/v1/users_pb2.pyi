@@ -318,7 +318,7 @@ class UserFilter(_message.Message):
     CREATE_TIME_FROM_FIELD_NUMBER: _builtins.int
     CREATE_TIME_UNTIL_FIELD_NUMBER: _builtins.int
     email_prefix: _builtins.str
-    """Users whose e-mail address starts with this, whatever the case."""
+    """Users whose e-mail address starts with this, whatever the case; domains are compared in ASCII (xn--…)."""
     @_builtins.property
     def statuses(self) -> _containers.RepeatedScalarFieldContainer[Global___UserStatus.ValueType]:
         """Users with one of these statuses. Default: active and suspended."""

@@ -80,7 +80,13 @@ def migrate(output: Output) -> None:
         output.note("The schema is up to date.")
 
 
-def bootstrap(output: Output) -> None:
+def bootstrap(
+    output: Output,
+    *,
+    again: Annotated[
+        bool, typer.Option("--again", help="Make another administrator, because the key of the first is lost.")
+    ] = False,
+) -> None:
     """Make the administrator's API key and show it, once. The server of an embedded database does so by itself."""
     with _server_failures():
         from watchword.server import config as configuration  # noqa: PLC0415
@@ -90,10 +96,10 @@ def bootstrap(output: Output) -> None:
         config = configuration.load(os.environ)
         with prepare(config) as prepared:
             schema.check(prepared.database_url)
-            if not _bootstrap(output, config, prepared.database_url, prepared.keyring):
+            if not _bootstrap(output, config, prepared.database_url, prepared.keyring, again=again):
                 raise Failure(
-                    "The administrator's key was made before and cannot be shown again. Who has a key with the "
-                    "permission write_service_accounts can make others: `watchword keys create`."
+                    "The administrator's key was made before and cannot be shown again. If it is lost: "
+                    "`watchword bootstrap --again` makes another administrator."
                 )
 
 
@@ -150,7 +156,7 @@ def health(
         raise typer.Exit(Code.FAILED)
 
 
-def _bootstrap(output: Output, config: "Config", database_url: str, keyring: "Keyring") -> bool:
+def _bootstrap(output: Output, config: "Config", database_url: str, keyring: "Keyring", *, again: bool = False) -> bool:
     """Make the administrator's key unless it was made before; show it, and keep it beside an embedded database."""
     from watchword.server.bootstrap import bootstrap as run  # noqa: PLC0415
     from watchword.server.prepare import write_secret  # noqa: PLC0415
@@ -163,7 +169,7 @@ def _bootstrap(output: Output, config: "Config", database_url: str, keyring: "Ke
             shown["kept_in"] = str(file)
         output.one(shown)
 
-    if not run(database_url, keyring, keep=keep):
+    if not run(database_url, keyring, keep=keep, again=again):
         return False
     output.note("This is the administrator's API key. It may do everything and is shown this once.")
     return True
@@ -189,7 +195,7 @@ def _server_failures() -> Iterator[None]:
         from watchword.server.config import ConfigError  # noqa: PLC0415
         from watchword.server.errors import DatabaseUnavailable  # noqa: PLC0415
         from watchword.server.prepare import PreparationError  # noqa: PLC0415
-        from watchword.server.sealing import UnknownMasterKey  # noqa: PLC0415
+        from watchword.server.sealing import SealBroken, UnknownMasterKey  # noqa: PLC0415
         from watchword.server.storage.embedded import EmbeddedPostgresError  # noqa: PLC0415
         from watchword.server.storage.schema import SchemaError  # noqa: PLC0415
     except ModuleNotFoundError as error:
@@ -198,7 +204,7 @@ def _server_failures() -> Iterator[None]:
         yield
     except ConfigError as error:
         raise Failure(str(error), code=Code.USAGE) from None
-    except (PreparationError, EmbeddedPostgresError, SchemaError, UnknownMasterKey, OSError) as error:
+    except (PreparationError, EmbeddedPostgresError, SchemaError, SealBroken, UnknownMasterKey, OSError) as error:
         raise Failure(str(error)) from None
     except (psycopg.OperationalError, DatabaseUnavailable) as error:
         raise Failure(

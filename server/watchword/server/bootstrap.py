@@ -24,7 +24,7 @@ _CLAIM = Statement(
 )
 
 
-def bootstrap(database_url: str, keyring: Keyring, *, keep: Callable[[str], None]) -> bool:
+def bootstrap(database_url: str, keyring: Keyring, *, keep: Callable[[str], None], again: bool = False) -> bool:
     """Make the administrator's service account and its API key; False if that was done before.
 
     Args:
@@ -32,32 +32,36 @@ def bootstrap(database_url: str, keyring: Keyring, *, keep: Callable[[str], None
         keyring: the deployment's master keys.
         keep: is given the key, to write or show it, before the key counts. If the process dies in between, a key
             that opens nothing was kept and the next start makes another; the other way round it would be lost.
+        again: make another administrator although it was done before: for operators whose key is lost. Who has the
+            master key and the database has everything anyway.
 
     Raises:
         DatabaseUnavailable: nothing answers at the URL.
 
     """
-    return asyncio.run(_bootstrap(database_url, keyring, keep))
+    return asyncio.run(_bootstrap(database_url, keyring, keep, again=again))
 
 
-async def _bootstrap(database_url: str, keyring: Keyring, keep: Callable[[str], None]) -> bool:
+async def _bootstrap(database_url: str, keyring: Keyring, keep: Callable[[str], None], *, again: bool) -> bool:
     database = Database(database_url, pool_size=2, keyring=keyring, clock=utc_now, randomness=secrets.token_bytes)
     await database.open()
     try:
         async with database.write(server_call("server/bootstrap")) as tx:
             # One row, claimed by whoever commits first: two that start at the same time make one key.
-            if not await tx.run(_CLAIM, now=tx.now):
-                return False
-            keep(await make_administrator(tx))
-            return True
+            is_first = bool(await tx.run(_CLAIM, now=tx.now))
+            if is_first or again:
+                # A name of its own: the first account may be deleted, and names are never used again.
+                name = ADMINISTRATOR if is_first else f"{ADMINISTRATOR}-{secrets.token_hex(4)}"
+                keep(await make_administrator(tx, name))
+            return is_first or again
     finally:
         await database.close()
 
 
-async def make_administrator(tx: Tx) -> str:
-    """Make the administrator's account and return its key."""
+async def make_administrator(tx: Tx, service_account_id: str = ADMINISTRATOR) -> str:
+    """Make an administrator's account and return its key."""
     account = await tx.service_accounts.create(
-        ADMINISTRATOR, display_name="Administrator", description="Made by the first start of this deployment."
+        service_account_id, display_name="Administrator", description="Made by whoever runs this deployment."
     )
     key_id = tx.new_id()
     text = new_api_key(key_id, secrets.token_bytes)
@@ -65,7 +69,7 @@ async def make_administrator(tx: Tx) -> str:
         account.service_account_id,
         key_id=key_id,
         key_hash=hash_of(text),
-        display_name="Made at the first start",
+        display_name="Made at bootstrap",
         permissions=[ADMINISTRATOR],
         expire_time=None,
     )

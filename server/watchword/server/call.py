@@ -11,6 +11,9 @@ from watchword.server.identifiers import service_object, user_object
 ADMINISTRATOR = "administrator"
 """The permission that holds every other."""
 
+SERVER = "watchword"
+"""The service that the server itself is, in the events of what it does by itself. No account has this name."""
+
 
 @dataclass(frozen=True, slots=True)
 class Caller:

@@ -1,10 +1,12 @@
-"""The server's settings: read once, from the environment, and frozen.
+"""The server's settings: read once, from the environment and a TOML file, and frozen.
 
-Nothing else reads the environment. Every variable starts with WATCHWORD_; an unknown one with that prefix is
-an error, so that a typing mistake cannot silently leave a default in force. `SETTINGS` is the manual: the CLI
-prints it and a test holds README, Dockerfile and compose.yaml against it.
+Nothing else reads the environment. Every variable starts with WATCHWORD_; in the file the same names stand in lower
+case without that prefix, and the environment wins. An unknown name is an error, so that a typing mistake cannot
+silently leave a default in force. `SETTINGS` is the manual: the CLI prints it and a test holds README, Dockerfile and
+compose.yaml against it.
 """
 
+import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 PREFIX = "WATCHWORD_"
+CONFIG_FILE = "WATCHWORD_CONFIG_FILE"
 
 # Read by the SDK, the CLI and the pytest plugin in the same environment, so not unknown to the server.
 CLIENT_VARIABLES = frozenset(
@@ -234,17 +237,42 @@ _ARGON2_FIELDS = {
 
 
 def load(environment: Mapping[str, str]) -> Config:
-    """Read the settings from an environment.
+    """Read the settings from an environment, and from the file that it may name.
 
     Raises:
-        ConfigError: a variable is unknown or its value is not what it should be, or two contradict each other.
+        ConfigError: a name is unknown or its value is not what it should be, two contradict each other, or the file
+            cannot be read.
 
     """
+    file = environment.get(CONFIG_FILE)
+    return _parse({**(_read(Path(file)) if file else {}), **environment})
+
+
+def _read(file: Path) -> dict[str, str]:
+    """Read a TOML file as an environment."""
+    try:
+        table = tomllib.loads(file.read_text())
+    except OSError as error:
+        raise ConfigError(f"{CONFIG_FILE}: {file} cannot be read: {error.strerror}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        # A syntax error's text names line and column and quotes nothing longer than a character.
+        raise ConfigError(f"{file} is not TOML: {error}.") from None
+    texts: dict[str, str] = {}
+    for key, value in table.items():
+        if not isinstance(value, str | int):
+            raise ConfigError(f"{file}: {key} must be a string, a whole number, true or false.")
+        texts[PREFIX + key.upper()] = str(value)
+        if key != key.lower() or PREFIX + key.upper() not in SETTINGS:
+            raise ConfigError(f"{file}: {key} is no setting of Watchword. `watchword settings` lists them.")
+    return texts
+
+
+def _parse(environment: Mapping[str, str]) -> Config:
     values: dict[str, Any] = {}
     tls: dict[str, Path] = {}
     argon2: dict[str, Any] = {}
     for name, text in environment.items():
-        if not name.startswith(PREFIX) or name in CLIENT_VARIABLES:
+        if not name.startswith(PREFIX) or name in CLIENT_VARIABLES or name == CONFIG_FILE:
             continue
         setting = SETTINGS.get(name)
         if setting is None:

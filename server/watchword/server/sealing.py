@@ -126,7 +126,8 @@ def _read_header(sealed: bytes) -> tuple[str, int]:
 class Keyring:
     """The master keys: the first one seals, all of them open.
 
-    To rotate, put a new key in front and restart; keep the old one for as long as anything is sealed under it.
+    To rotate, first add the new key at the end on every server, then move it to the front; keep the old one for as
+    long as anything is sealed under it.
     """
 
     __slots__ = ("_keys", "_primary", "_randomness")
@@ -175,6 +176,10 @@ class Keyring:
     def mac(self, purpose: str, message: bytes, length: int) -> bytes:
         """Compute a MAC of 16 to 64 bytes (BLAKE2b, RFC 7693, keyed) under the sealing key."""
         return self._mac(self._primary, purpose, message, length)
+
+    def macs(self, purpose: str, message: bytes, length: int) -> list[bytes]:
+        """Compute the same under every key of the ring, the sealing one first: to look up what `mac` named before."""
+        return [self._mac(key_id, purpose, message, length) for key_id in self._keys]
 
     def verify_mac(self, purpose: str, message: bytes, length: int, *, mac: bytes) -> bool:
         """Tell whether `mac` was made by `mac()` with the same arguments, under any key of the ring."""

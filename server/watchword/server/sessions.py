@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
+from watchword.server.call import Call
 from watchword.server.errors import DomainError, InvalidField, RefreshTokenInvalid, RefreshTokenReused
 from watchword.server.identifiers import session_object, user_object
 from watchword.server.signing import Signing
@@ -107,7 +108,7 @@ class SessionKeeper:
         """Exchange a refresh token. A refusal is returned, not raised: what it changed must be committed."""
         token = self.refresh_tokens.read(text)
         session = await tx.sessions.lock(token.session_id) if token else None
-        if token is None or session is None or session.end_time is not None:
+        if token is None or session is None or session.end_time is not None or not _began(session, tx.call):
             return RefreshTokenInvalid()
         if session.expired(tx.now):
             await _end(tx, session, EXPIRED)
@@ -208,6 +209,14 @@ async def credentials_changed(tx: Tx, user_id: UUID, *, kind: str, change: str, 
         )
     )
     await end_all(tx, user_id, CREDENTIAL_CHANGED, keep=keep)
+
+
+def _began(session: Session, call: Call) -> bool:
+    """Whether the calling service began the session.
+
+    Threat: a service that got hold of another's refresh token goes on with its session (RFC 6749 section 6).
+    """
+    return session.client_id == call.caller.service_account_id
 
 
 async def _end(tx: Tx, session: Session, reason: str) -> None:

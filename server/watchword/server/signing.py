@@ -9,11 +9,12 @@ all; only the unsealing is remembered.
 import json
 from datetime import datetime, timedelta
 
+import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from watchword.server.identifiers import SIGNING_KEYS, Randomness
-from watchword.server.sealing import Keyring
+from watchword.server.sealing import Keyring, SealBroken, UnknownMasterKey
 from watchword.server.storage.database import Reader, Tx
 from watchword.server.storage.events import Event, EventType
 from watchword.server.storage.signing_keys import SigningKey
@@ -26,6 +27,7 @@ PUBLISH_LEAD = 2 * MAX_AGE
 """How long before it signs a key is published."""
 
 _REMEMBERED = 16
+_log = structlog.get_logger("watchword.signing")
 
 
 class Signing:
@@ -39,13 +41,50 @@ class Signing:
         self._key_lifetime = key_lifetime
         self._token_lifetime = token_lifetime
         self._unsealed: dict[str, PrivateKey] = {}
-        self._public: dict[str, bytes] = {}
 
     async def current(self, reader: Reader) -> PrivateKey:
-        """Give the key that signs now."""
+        """Give the key that signs now.
+
+        Raises:
+            UnknownMasterKey, SealBroken: the master key is not the one that it was sealed with.
+
+        """
         row = await reader.signing_keys.current()
         if row is None:
             raise AssertionError("the server makes the first key before it serves")
+        return self._unseal(row)
+
+    async def public_key(self, reader: Reader, kid: str) -> bytes | None:
+        """Find the public key of a kid, revoked or not."""
+        known = self._unsealed.get(kid)
+        if known is None:
+            row = await reader.signing_keys.find(kid)
+            # Not remembered if there is none: an attacker could fill the memory with invented kids.
+            if row is None or not self._is_ours(row):
+                return None
+            known = self._unseal(row)
+        return known.key.public_key().public_bytes_raw()
+
+    async def published(self, reader: Reader) -> list[SigningKey]:
+        """List the keys that verify tokens now or will."""
+        rows = await reader.signing_keys.published(retired_after=reader.now - self._token_lifetime - SKEW)
+        return [row for row in rows if self._is_ours(row)]
+
+    def _is_ours(self, row: SigningKey) -> bool:
+        """Whether this deployment made a key.
+
+        Threat: somebody who can write to the database puts in a public key of their own and signs tokens for anybody.
+        They cannot seal its private half, and a public key counts only as the half of one.
+        """
+        try:
+            ours = self._unseal(row).key.public_key().public_bytes_raw() == row.public_key
+        except (SealBroken, UnknownMasterKey):
+            ours = False
+        if not ours:
+            _log.error("a signing key is not of this deployment and is left out", kid=row.kid)
+        return ours
+
+    def _unseal(self, row: SigningKey) -> PrivateKey:
         key = self._unsealed.get(row.kid)
         if key is None:
             raw = self._sealer.open(row.private_key_sealed, context=f"{row.kid}/private_key")
@@ -54,20 +93,6 @@ class Signing:
                 self._unsealed.clear()
             self._unsealed[row.kid] = key
         return key
-
-    async def public_key(self, reader: Reader, kid: str) -> bytes | None:
-        """Find the public key of a kid, revoked or not: it never changes, so it is remembered."""
-        if kid not in self._public:
-            key = await reader.signing_keys.find(kid)
-            if key is None:
-                # Not remembered: an attacker could fill the memory with invented kids.
-                return None
-            self._public[kid] = key.public_key
-        return self._public[kid]
-
-    async def published(self, reader: Reader) -> list[SigningKey]:
-        """List the keys that verify tokens now or will."""
-        return await reader.signing_keys.published(retired_after=reader.now - self._token_lifetime - SKEW)
 
     async def rotate(self, tx: Tx) -> SigningKey:
         """Publish a new key, to sign when every verifier knows it. If one waits already, that is the one."""

@@ -7,7 +7,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from watchword.server.api import messages
 from watchword.server.api.pages import Pages
-from watchword.server.call import Call
+from watchword.server.call import SERVER, Call
 from watchword.server.errors import InvalidField, KeyEnded
 from watchword.server.identifiers import Randomness, key_object, service_object
 from watchword.server.storage import service_accounts as storage
@@ -37,6 +37,8 @@ class ServiceAccountService:
         self, request: pb.CreateServiceAccountRequest, call: Call
     ) -> pb.CreateServiceAccountResponse:
         given = request.service_account
+        if given.service_account_id == SERVER:
+            raise InvalidField([("service_account.service_account_id", "is the server's own name")])
         async with self._database.write(call) as tx:
             account = await tx.service_accounts.create(
                 given.service_account_id, display_name=given.display_name, description=given.description
@@ -72,6 +74,7 @@ class ServiceAccountService:
         async with self._database.write(call) as tx:
             account = await _lock(tx, request.service_account_id, request.etag)
             account.require_not_deleted()
+            await _require_no_less(tx, account)
             if account.status != storage.SUSPENDED:
                 account = await tx.service_accounts.update(account, {"status": storage.SUSPENDED})
                 tx.record(_event(EventType.ACCOUNT_DISABLED, account, reason=request.reason))
@@ -87,6 +90,7 @@ class ServiceAccountService:
         async with self._database.write(call) as tx:
             account = await _lock(tx, request.service_account_id, request.etag)
             account.require_not_deleted()
+            await _require_no_less(tx, account)
             if account.status != storage.ACTIVE:
                 account = await tx.service_accounts.update(account, {"status": storage.ACTIVE})
                 tx.record(_event(EventType.ACCOUNT_ENABLED, account))
@@ -101,6 +105,7 @@ class ServiceAccountService:
     ) -> pb.DeleteServiceAccountResponse:
         async with self._database.write(call) as tx:
             account = await _lock(tx, request.service_account_id, request.etag)
+            await _require_no_less(tx, account)
             if account.status != storage.DELETED:
                 account = await tx.service_accounts.update(account, {"status": storage.DELETED, "delete_time": tx.now})
                 tx.record(_event(EventType.ACCOUNT_PURGED, account))
@@ -156,8 +161,7 @@ class ServiceAccountService:
             account.require_not_deleted()
             old = await tx.service_accounts.lock_key(found.key_id)
             # Threat: who may make keys rotates an administrator's and gets the successor.
-            for permission in old.permissions:
-                call.caller.require(permission)
+            _require_all(call, old)
             if old.ended(tx.now) or old.successor_key_id is not None:
                 raise KeyEnded(request.key_id)
             key, text = await self._create_key(
@@ -181,6 +185,8 @@ class ServiceAccountService:
     async def RevokeKey(self, request: pb.RevokeKeyRequest, call: Call) -> pb.RevokeKeyResponse:
         async with self._database.write(call) as tx:
             key = await tx.service_accounts.lock_key(UUID(request.key_id))
+            if not key.ended(tx.now):
+                _require_all(call, key)
             if key.revoke_time is None:
                 key = await tx.service_accounts.update_key(key, {"revoke_time": tx.now})
                 tx.record(_key_event(EventType.KEY_REVOKED, key, changes=True))
@@ -214,6 +220,20 @@ async def _lock(tx: Tx, service_account_id: str, etag: str) -> ServiceAccount:
     return account
 
 
+async def _require_no_less(tx: Tx, account: ServiceAccount) -> None:
+    """Let nobody close or open an account that may do more than they themselves.
+
+    Threat: who may make keys shuts the administrator out, for good.
+    """
+    for key in await tx.service_accounts.living_keys(account.service_account_id):
+        _require_all(tx.call, key)
+
+
+def _require_all(call: Call, key: Key) -> None:
+    for permission in key.permissions:
+        call.caller.require(permission)
+
+
 def _expire_time(tx: Tx, given: Timestamp | None) -> datetime | None:
     if given is None:
         return None
@@ -226,7 +246,7 @@ def _expire_time(tx: Tx, given: Timestamp | None) -> datetime | None:
 def _event(type_: EventType, account: ServiceAccount, *, reason: str = "") -> Event:
     name = service_object(account.service_account_id)
     nodes = () if type_ is EventType.SERVICE_ACCOUNT_CREATED else (name,)
-    return Event(type_, (name,), nodes=nodes, payload={"reason": reason} if reason else {})
+    return Event(type_, (name,), nodes=nodes, personal={"reason": reason})
 
 
 def _key_event(type_: EventType, key: Key, *, changes: bool = False, **payload: object) -> Event:

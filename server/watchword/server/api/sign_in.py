@@ -56,12 +56,12 @@ class SignInService:
 
     async def _password_of(self, identifier: str) -> Credential | None:
         """Find the password of whoever the identifier names: an address if it holds "@", else a username."""
+        if "@" in identifier:
+            column, key = "email_key", normalize_email(identifier)
+        else:
+            column, key = "username_key", normalize_username(identifier)
         async with self._database.read() as reader:
-            if "@" in identifier:
-                user = await reader.users.find("email_key", normalize_email(identifier))
-            else:
-                user = await reader.users.find("username_key", normalize_username(identifier))
-            return await reader.credentials.password(user.user_id) if user else None
+            return await reader.credentials.password_of(column, key)
 
     async def _rehash(self, password: str) -> str:
         """Hash a password with today's parameters; empty if there is no room now: another sign-in will do."""

@@ -1,5 +1,6 @@
 """UserService."""
 
+import unicodedata
 from typing import Any
 from uuid import UUID
 
@@ -226,7 +227,7 @@ def _conditions(asked: pb.UserFilter) -> list[ColumnElement[bool]]:
     statuses = [_STATUS[status] for status in asked.statuses] or [storage.ACTIVE, storage.SUSPENDED]
     conditions: list[ColumnElement[bool]] = [table.c.status == any_(bindparam("statuses", statuses, type_=ARRAY(Text)))]
     if asked.email_prefix:
-        prefix = asked.email_prefix.casefold()
+        prefix = unicodedata.normalize("NFC", asked.email_prefix).casefold()
         conditions.append(table.c.email_key.startswith(prefix, autoescape=True))
     if asked.HasField("create_time_from"):
         conditions.append(table.c.create_time >= messages.time(asked.create_time_from))

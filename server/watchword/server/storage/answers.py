@@ -4,12 +4,11 @@ An answer may hold personal data, tokens or keys. So it is sealed under a key de
 the request id, and neither the id nor a hash that could be tried without the master key is stored.
 """
 
-import hmac
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from google.protobuf.message import Message
-from sqlalchemy import bindparam, delete, exists, insert, select
+from sqlalchemy import ARRAY, LargeBinary, any_, bindparam, delete, exists, insert, select
 
 from watchword.server.call import Call
 from watchword.server.errors import RequestIdReused
@@ -20,12 +19,12 @@ from watchword.server.storage.statement import Statement
 if TYPE_CHECKING:
     from watchword.server.storage.database import Reader
 
-_FIND = Statement(
-    select(t.answers.c.request_mac, t.answers.c.answer_sealed).where(t.answers.c.request_key == bindparam("key"))
-)
-_EXISTS = Statement(select(exists().where(t.answers.c.request_key == bindparam("key"))))
+_is_named = t.answers.c.request_key == any_(bindparam("keys", type_=ARRAY(LargeBinary)))
+_FIND = Statement(select(t.answers.c.request_mac, t.answers.c.answer_sealed).where(_is_named))
+_EXISTS = Statement(select(exists().where(_is_named)))
 _ADD = Statement(insert(t.answers).values({c: bindparam(c) for c in t.answers.c.keys()}))  # noqa: SIM118
 _DROP = Statement(delete(t.answers).where(t.answers.c.create_time < bindparam("before")))
+_KEY = "answers/key"
 
 
 class _Row:
@@ -50,25 +49,26 @@ class Answers:
             RequestIdReused: the id belongs to another request.
 
         """
-        row = await self._reader.one(_Row, _FIND, key=self._key(call))
+        row = await self._reader.one(_Row, _FIND, keys=self._keys(call))
         if row is None:
             return None
-        if not hmac.compare_digest(row.request_mac, self._mac(call)):
+        if not self._keyring.verify_mac(self._purpose(call), _request(call), 32, mac=row.request_mac):
             raise RequestIdReused
-        sealed = self._keyring.sealer(f"answers/{call.idempotency_key}").open(row.answer_sealed, context=call.method)
+        sealed = self._keyring.sealer(self._purpose(call)).open(row.answer_sealed, context=call.method)
         return answer.FromString(sealed)
 
     async def exists(self, call: Call) -> bool:
         """Tell whether a call with this request id was answered, whatever its request."""
-        return bool(await self._reader.value(_EXISTS, key=self._key(call)))
+        return bool(await self._reader.value(_EXISTS, keys=self._keys(call)))
 
     async def add(self, call: Call, answer: Message) -> None:
         """Keep the answer to a call. A second answer to the same request id violates answers_pkey."""
-        sealer = self._keyring.sealer(f"answers/{call.idempotency_key}")
+        sealer = self._keyring.sealer(self._purpose(call))
         await self._reader.run(
             _ADD,
-            request_key=self._key(call),
-            request_mac=self._mac(call),
+            request_key=self._keyring.mac(_KEY, _name(call), 32),
+            # Keyed, because a request may hold a password: a plain hash of it could be tried offline.
+            request_mac=self._keyring.mac(self._purpose(call), _request(call), 32),
             answer_sealed=sealer.seal(answer.SerializeToString(), context=call.method),
             create_time=self._reader.now,
         )
@@ -77,12 +77,22 @@ class Answers:
         """Forget answers given before a time; return how many."""
         return await self._reader.run(_DROP, before=before)
 
-    def _key(self, call: Call) -> bytes:
-        # The caller is part of the key: nobody gets the answer to somebody else's request by its id.
-        name = f"{call.caller.service_account_id}\n{call.actor}\n{call.method}\n{call.idempotency_key}"
-        return self._keyring.mac("answers/key", name.encode(), 32)
+    def _keys(self, call: Call) -> list[bytes]:
+        """Give the key under each master key: a new one in front must not make a retry a second change."""
+        return self._keyring.macs(_KEY, _name(call), 32)
 
-    def _mac(self, call: Call) -> bytes:
-        # Keyed, because a request may hold a password: a plain hash of it could be tried offline.
-        request = call.request.SerializeToString(deterministic=True) if call.request is not None else b""
-        return self._keyring.mac(f"answers/{call.idempotency_key}", request, 32)
+    @staticmethod
+    def _purpose(call: Call) -> str:
+        return f"answers/{call.idempotency_key}"
+
+
+def _name(call: Call) -> bytes:
+    # Who asks is part of the key, with what they may do: nobody gets an answer by its id that they would not have got
+    # by asking, be it another caller's or that of a stronger key of the same account.
+    permissions = ",".join(sorted(call.caller.permissions))
+    parts = (call.caller.service_account_id, permissions, call.actor, call.method, call.idempotency_key)
+    return "\n".join(parts).encode()
+
+
+def _request(call: Call) -> bytes:
+    return call.request.SerializeToString(deterministic=True) if call.request is not None else b""

@@ -20,6 +20,13 @@ LAST_USED_RESOLUTION = timedelta(minutes=1)
 
 _c = t.credentials.c
 _PASSWORD = Statement(select(t.credentials).where(_c.user_id == bindparam("user_id"), _c.kind == "password"))
+# One statement for whoever is named, so that the time does not tell whether they exist or have a password.
+_NAMED = {
+    column.name: Statement(
+        select(t.credentials).join_from(t.users, t.credentials).where(column == bindparam("key"), _c.kind == "password")
+    )
+    for column in (t.users.c.email_key, t.users.c.username_key)
+}
 _LIST = Statement(select(t.credentials).where(_c.user_id == bindparam("user_id")).order_by(_c.credential_id))
 _insert = insert(t.credentials).values(
     credential_id=bindparam("credential_id"),
@@ -78,6 +85,10 @@ class Credentials:
     async def password(self, user_id: UUID) -> Credential | None:
         """Find a user's password."""
         return await self._reader.one(Credential, _PASSWORD, user_id=user_id)
+
+    async def password_of(self, column: str, key: str) -> Credential | None:
+        """Find the password of the user who has an `email_key` or `username_key`."""
+        return await self._reader.one(Credential, _NAMED[column], key=key)
 
     async def list(self, user_id: UUID) -> list[Credential]:
         """List a user's credentials, oldest first."""

@@ -62,6 +62,13 @@ _CREATE_KEY = Statement(
     )
     .returning(t.api_keys)
 )
+_LIVING = Statement(
+    select(t.api_keys).where(
+        _k.service_account_id == bindparam("id"),
+        _k.revoke_time.is_(None),
+        or_(_k.expire_time.is_(None), _k.expire_time > bindparam("now")),
+    )
+)
 _REVOKE_ALL = Statement(
     update(t.api_keys)
     .where(_k.service_account_id == bindparam("id"), _k.revoke_time.is_(None))
@@ -244,6 +251,10 @@ class ServiceAccounts:
             now = self._reader.now
             statement = statement.where(_k.revoke_time.is_(None), or_(_k.expire_time.is_(None), _k.expire_time > now))
         return await self._reader.all(Key, Statement(statement.order_by(_k.key_id).limit(size)))
+
+    async def living_keys(self, account: str) -> list[Key]:
+        """List all keys of an account that are neither revoked nor expired."""
+        return await self._reader.all(Key, _LIVING, id=account, now=self._reader.now)
 
     async def create_key(
         self,

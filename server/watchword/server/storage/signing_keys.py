@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import bindparam, func, insert, or_, select, text, update
+from sqlalchemy import bindparam, case, func, insert, or_, select, text, update
 
 from watchword.server.storage import tables as t
 from watchword.server.storage.statement import Statement
@@ -15,10 +15,13 @@ if TYPE_CHECKING:
 
 _c = t.signing_keys.c
 _FIND = Statement(select(t.signing_keys).where(_c.kid == bindparam("kid")))
+# The newest that is active. For a server whose clock is behind that may be none; then the oldest of all, which every
+# verifier knows best.
+_is_active = _c.activate_time <= bindparam("now")
 _CURRENT = Statement(
     select(t.signing_keys)
-    .where(_c.revoke_time.is_(None), _c.activate_time <= bindparam("now"))
-    .order_by(_c.activate_time.desc())
+    .where(_c.revoke_time.is_(None))
+    .order_by(_is_active.desc(), case((_is_active, _c.activate_time)).desc(), _c.activate_time)
     .limit(1)
 )
 _PUBLISHED = Statement(

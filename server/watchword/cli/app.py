@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from watchword.cli import credentials, keys, server, service_accounts, sessions, sign_in, tokens, users
+from watchword.cli import credentials, keys, model, server, service_accounts, sessions, sign_in, tokens, users
 from watchword.cli.failures import EXIT_CODES
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ for group in (
     credentials.app,
     tokens.tokens,
     tokens.signing_keys,
+    model.app,
 ):
     app.add_typer(group)
 sign_in.add_to(app)

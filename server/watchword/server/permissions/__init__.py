@@ -1,0 +1,1 @@
+"""Permissions: the language of models, and what is answered from it."""

@@ -28,7 +28,7 @@ from watchword.server.api.sessions import SessionService
 from watchword.server.api.sign_in import SignInService
 from watchword.server.api.tokens import TokenService
 from watchword.server.api.users import UserService
-from watchword.server.call import Call, Caller
+from watchword.server.call import SERVER, Call, Caller
 from watchword.server.config import Config
 from watchword.server.errors import DatabaseUnavailable, DomainError
 from watchword.server.foreign import health_service, reflection_services
@@ -79,7 +79,7 @@ def server_call(method: str) -> Call:
         method=method,
         request_id=secrets.token_hex(12),
         source="server",
-        caller=Caller("watchword", UUID(int=0), frozenset()),
+        caller=Caller(SERVER, UUID(int=0), frozenset()),
     )
 
 

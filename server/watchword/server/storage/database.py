@@ -343,7 +343,7 @@ class Database:
     @asynccontextmanager
     async def _connected(self, *, patience: float = _PATIENCE_SECONDS) -> AsyncIterator[AsyncConnection[Any]]:
         if self._is_away:
-            pass
+            patience = _PATIENCE_WHEN_AWAY_SECONDS
         with _translated():
             try:
                 async with self._pool.connection(timeout=patience) as connection:

@@ -159,8 +159,8 @@ def test_in_service_accounts_and_keys(wire, naughty, sql):
              ["reason"], text)  # fmt: skip
 
     for_each(naughty, attempt)
-    reasons = sql("select payload->>'reason' as reason from events where type = 'account-disabled'")
-    assert {*filter(is_ordinary, naughty)} <= {row["reason"] for row in reasons} <= {*naughty, None}
+    # The reason may name somebody: it is sealed, so here it is only seen not to stand in clear.
+    assert {str(row["payload"]) for row in sql("select payload from events where type = 'account-disabled'")} == {"{}"}
 
 
 def test_in_sessions(wire, naughty, watchword):

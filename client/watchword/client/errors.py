@@ -318,6 +318,8 @@ ERRORS: Mapping[str, type[WatchwordError]] = MappingProxyType(
         "RESOURCE_EXHAUSTED": ResourceExhaustedError,
         "SERVER_BUSY": ServerBusyError,
         "UNAVAILABLE": UnavailableError,
+        # A server that stops cancels calls that it had not begun; the caller's own cancelling never gets here.
+        "CANCELLED": UnavailableError,
         "DATABASE_UNAVAILABLE": DatabaseUnavailableError,
         "SHUTTING_DOWN": ShuttingDownError,
         "DEADLINE_EXCEEDED": DeadlineExceededError,

@@ -96,6 +96,8 @@ def local_server(database_url: str | None = None) -> Generator[LocalServer]:
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
+            # The server forks nothing that goes on with gRPC; its care for that costs log lines and has crashed.
+            env={**os.environ, "GRPC_ENABLE_FORK_SUPPORT": "0"},
         ) as process,
     ):
         assert process.stdin is not None  # noqa: S101 - both were asked for above

@@ -17,7 +17,6 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
-import psycopg
 import psycopg_pool
 from google.protobuf.message import Message
 from psycopg import AsyncConnection, IsolationLevel
@@ -26,13 +25,14 @@ from psycopg.types.json import Jsonb
 from sqlalchemy import bindparam, insert, select
 
 from watchword.server.call import Call
-from watchword.server.errors import AlreadyExists, Conflict, DatabaseUnavailable, TimedOut
+from watchword.server.errors import DatabaseUnavailable
 from watchword.server.identifiers import Clock, Randomness, node, uuid7
 from watchword.server.sealing import Keyring, Sealer, new_person_key
 from watchword.server.storage import tables as t
 from watchword.server.storage.answers import Answers
 from watchword.server.storage.credentials import Credentials
 from watchword.server.storage.events import Event
+from watchword.server.storage.failures import DEATHS, OUR_LIMITS, AnswerExists, translated
 from watchword.server.storage.service_accounts import ServiceAccounts
 from watchword.server.storage.sessions import Sessions
 from watchword.server.storage.signing_keys import SigningKeys
@@ -65,16 +65,9 @@ _PATIENCE_SECONDS = 3.0
 _PATIENCE_WHEN_AWAY_SECONDS = 0.5
 _PING_SECONDS = 2.0
 
-# How a violated constraint is told to the caller. A constraint that is not here is our mistake: INTERNAL.
-_FIELD_OF_CONSTRAINT = {
-    "users_email": "user.email",
-    "users_username": "user.username",
-    "users_external_id": "user.external_id",
-    "service_accounts_pkey": "service_account.service_account_id",
-}
-
 _OPEN_WRITE = Statement(select(EPOCH, XID, HORIZON))
 _SNAPSHOT = Statement(select(EPOCH, HORIZON))
+_NOBODY = UUID(int=0)
 _PERSON_KEY = Statement(select(t.person_keys.c.key_sealed).where(t.person_keys.c.user_id == bindparam("id")))
 _ADD_PERSON_KEY = Statement(
     insert(t.person_keys).values(user_id=bindparam("user_id"), key_sealed=bindparam("key_sealed"))
@@ -84,10 +77,6 @@ _ADD_EVENT = Statement(
         {c: bindparam(c) for c in t.events.c.keys() if c not in {"event_id", "xid"}}  # noqa: SIM118
     )
 )
-
-
-class AnswerExists(Exception):
-    """Another call with the same request id has committed meanwhile: its answer is the answer."""
 
 
 class Reader:
@@ -224,8 +213,9 @@ class Tx(Reader):
         # The context ties the sealed values to their kind and call: moved to another event they do not open.
         context = f"events/{event.type.value}/{self.call.request_id}/{event.person or ''}"
         sealer = self._keyring.sealer("events")
+        # Asked also if there is no person: a failed sign-in must not tell by its time whether there is one.
+        sealed_key = await self.value(_PERSON_KEY, id=event.person or _NOBODY)
         if event.person is not None:
-            sealed_key = await self.value(_PERSON_KEY, id=event.person)
             if sealed_key is None:
                 return b""  # The person's key is destroyed: nothing about them is written any more.
             person_key = self._person_keys.open(sealed_key, context=str(event.person))
@@ -261,7 +251,7 @@ class Database:
             DatabaseUnavailable: nothing answers at the URL.
 
         """
-        with _translated():
+        with translated():
             await self._pool.open(wait=True, timeout=10.0)
 
     async def close(self) -> None:
@@ -344,12 +334,12 @@ class Database:
     async def _connected(self, *, patience: float = _PATIENCE_SECONDS) -> AsyncIterator[AsyncConnection[Any]]:
         if self._is_away:
             patience = _PATIENCE_WHEN_AWAY_SECONDS
-        with _translated():
+        with translated():
             try:
                 async with self._pool.connection(timeout=patience) as connection:
                     yield connection
-            except _DEATHS as error:
-                if not isinstance(error, (*_OUR_LIMITS, psycopg_pool.PoolTimeout)):
+            except DEATHS as error:
+                if not isinstance(error, (*OUR_LIMITS, psycopg_pool.PoolTimeout)):
                     self._replace_idle()
                 raise
 
@@ -379,48 +369,6 @@ class Database:
         """Forget answers older than that; return how many."""
         async with self.read() as reader:
             return await Answers(reader, self._keyring).drop(reader.now - age)
-
-
-_DEATHS = (psycopg.OperationalError, psycopg.errors.IdleInTransactionSessionTimeout)
-_OUR_LIMITS = (
-    psycopg.errors.QueryCanceled,
-    psycopg.errors.LockNotAvailable,
-    psycopg.errors.DeadlockDetected,
-    psycopg.errors.SerializationFailure,
-)
-
-
-class _translated:  # noqa: N801  # a context manager used as a verb
-    """Turn PostgreSQL's errors into ours; what is left is a mistake of ours and goes up as it is."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
-        match error:
-            case psycopg.errors.UniqueViolation():
-                name = error.diag.constraint_name or ""
-                if name == "answers_pkey":
-                    raise AnswerExists from error
-                if name in _FIELD_OF_CONSTRAINT:
-                    raise AlreadyExists(_FIELD_OF_CONSTRAINT[name]) from error
-            case psycopg.errors.SerializationFailure() | psycopg.errors.DeadlockDetected():
-                raise Conflict from error
-            case psycopg.errors.LockNotAvailable():
-                raise Conflict from error
-            case psycopg.errors.QueryCanceled():
-                raise TimedOut from error
-            case (
-                psycopg.OperationalError()
-                | psycopg.InterfaceError()
-                | psycopg.errors.IdleInTransactionSessionTimeout()
-                | psycopg.errors.ReadOnlySqlTransaction()
-                | psycopg_pool.PoolTimeout()
-                | psycopg_pool.PoolClosed()
-            ):
-                raise DatabaseUnavailable from error
-            case _:
-                return
 
 
 __all__ = ["AnswerExists", "Database", "Reader", "Snapshot", "Tx"]

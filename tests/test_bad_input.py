@@ -78,7 +78,7 @@ def test_text_up_to_the_limit_and_not_a_byte_more(wire, rpc, path):
     outcome = wire.call(rpc, request)
     assert_lawful(outcome, rpc)
     assert "bytes" not in outcome.text, outcome.short
-    for too_long in ("x" * (limit + 1), "é" * (limit // 2) + "xx", "x" * 1_000_000):
+    for too_long in ("x" * (limit + 1), "é" * (limit // 2) + "xx", "x" * 200_000):
         put(request, path, too_long)
         assert_refused(wire.call(rpc, request), rpc, dotted(path))
 
@@ -173,7 +173,7 @@ def test_as_many_items_as_allowed_and_not_one_more(wire, rpc, path):
     outcome = wire.call(rpc, request)
     assert_lawful(outcome, rpc)
     assert dotted(path) not in outcome.fields, outcome.short
-    for count in (limit + 1, 50_000):
+    for count in (limit + 1, 5_000):
         put(request, path, [item] * count)
         assert_refused(wire.call(rpc, request), rpc, dotted(path))
 
@@ -352,8 +352,8 @@ BAD_ATTRIBUTES = {
     "30 levels": nested(30),
     "16 KiB and a byte": text(a="x" * (16_384 - 8 + 1)),
     "16 KiB and a byte, not ASCII": text(a="é" * ((16_384 - 8) // 2) + "x"),
-    "three megabytes": text(a="x" * 3_000_000),
-    "a great many members": Struct(fields={str(number): Value(null_value=0) for number in range(40_000)}),
+    "200 kilobytes": text(a="x" * 200_000),
+    "a great many members": Struct(fields={str(number): Value(null_value=0) for number in range(15_000)}),
     "a value of no kind": Struct(fields={"a": Value()}),
     "a value of no kind in a list": Struct(fields={"a": Value(list_value={"values": [Value()]})}),
 }
@@ -415,10 +415,10 @@ def test_attributes_come_back_as_they_were(wire, attributes):
 
 
 def test_messages_that_are_too_large(wire, watchword):
-    for size in (4 * 1024 * 1024, 40 * 1024 * 1024):
+    for size in (256 * 1024, 40 * 1024 * 1024):
         outcome = wire.call(RPC["IntrospectToken"], RPC["IntrospectToken"].request(token="x" * size))
         assert outcome.code == "RESOURCE_EXHAUSTED", outcome.short
-    request = RPC["IntrospectToken"].request(token="x" * (4 * 1024 * 1024 - 100))
+    request = RPC["IntrospectToken"].request(token="x" * (256 * 1024 - 100))
     assert_refused(wire.call(RPC["IntrospectToken"], request), RPC["IntrospectToken"], "token")
     assert watchword.users.list_page().items == ()
 

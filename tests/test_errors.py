@@ -36,7 +36,7 @@ EXAMPLES = [
     errors.Conflict(),
     errors.WrongStatus("user", "01890a5d-ac96-774b-bcce-b302099a8057", "deleted"),
     errors.KeyEnded("01890a5d-ac96-774b-bcce-b302099a8057"),
-    errors.ServerBusy(timedelta(seconds=1.5)),
+    errors.ServerBusy("Too many calls.", retry_after=timedelta(seconds=1.5)),
     errors.DatabaseUnavailable(),
     errors.ShuttingDown(),
     errors.TimedOut(),

@@ -91,8 +91,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_KEY_ENDED: _ErrorReason.ValueType  # 34
     """FAILED_PRECONDITION. The key is revoked or expired and cannot be rotated. Metadata `id`."""
     ERROR_REASON_SERVER_BUSY: _ErrorReason.ValueType  # 40
-    """RESOURCE_EXHAUSTED. More passwords wait to be checked than the server takes at a time.
-    With google.rpc.RetryInfo.
+    """RESOURCE_EXHAUSTED. More passwords wait to be checked than the server takes at a time, or more
+    calls are under way than the server takes. With google.rpc.RetryInfo.
     """
     ERROR_REASON_DATABASE_UNAVAILABLE: _ErrorReason.ValueType  # 41
     """UNAVAILABLE. The database does not answer. Retry with the same `request_id`: a change that was
@@ -174,8 +174,8 @@ deleted one. Metadata `type`, `id`, `status`.
 ERROR_REASON_KEY_ENDED: ErrorReason.ValueType  # 34
 """FAILED_PRECONDITION. The key is revoked or expired and cannot be rotated. Metadata `id`."""
 ERROR_REASON_SERVER_BUSY: ErrorReason.ValueType  # 40
-"""RESOURCE_EXHAUSTED. More passwords wait to be checked than the server takes at a time.
-With google.rpc.RetryInfo.
+"""RESOURCE_EXHAUSTED. More passwords wait to be checked than the server takes at a time, or more
+calls are under way than the server takes. With google.rpc.RetryInfo.
 """
 ERROR_REASON_DATABASE_UNAVAILABLE: ErrorReason.ValueType  # 41
 """UNAVAILABLE. The database does not answer. Retry with the same `request_id`: a change that was

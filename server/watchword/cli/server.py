@@ -1,6 +1,5 @@
 """Running a server and looking after its database."""
 
-import asyncio
 import os
 import secrets
 import signal
@@ -41,6 +40,8 @@ def serve(output: Output) -> None:
     # A server does not fork, and as root gRPC's care for that writes to the console when PostgreSQL is stopped.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     with _server_failures():
+        import uvloop  # noqa: PLC0415
+
         from watchword.server import config as configuration  # noqa: PLC0415
         from watchword.server.app import serve as run  # noqa: PLC0415
         from watchword.server.prepare import prepare  # noqa: PLC0415
@@ -55,7 +56,7 @@ def serve(output: Output) -> None:
                 _bootstrap(output, config, prepared.database_url, prepared.keyring)
             else:
                 schema.check(prepared.database_url)
-            asyncio.run(
+            uvloop.run(
                 run(
                     config,
                     database_url=prepared.database_url,

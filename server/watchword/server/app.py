@@ -6,8 +6,10 @@ balancer as soon as it does not, and again when it does.
 
 import asyncio
 import contextlib
+import errno
 import secrets
 import signal
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -17,7 +19,6 @@ from uuid import UUID
 import grpc
 import structlog
 from google.protobuf.descriptor import ServiceDescriptor
-from grpc_health.v1 import health, health_pb2
 
 from watchword.server import log
 from watchword.server.access import Authenticator, permissions_of
@@ -31,7 +32,8 @@ from watchword.server.api.users import UserService
 from watchword.server.call import SERVER, Call, Caller
 from watchword.server.config import Config
 from watchword.server.errors import DatabaseUnavailable, DomainError
-from watchword.server.foreign import health_service, reflection_services
+from watchword.server.foreign import Reflection
+from watchword.server.health import Health
 from watchword.server.identifiers import Clock, Randomness
 from watchword.server.incidents import describe
 from watchword.server.introspection import Introspector
@@ -52,12 +54,17 @@ from watchword.v1 import (
     users_pb2,
 )
 
-MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 ANSWERS_ARE_KEPT = timedelta(hours=24)
 _PING_SECONDS = 1.0
 _MAINTENANCE_SECONDS = 60.0
 _OPTIONS = [
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    # Messages are decoded before it is known who sends them. The largest that break no rule have about 90 KiB: 16 KiB
+    # of attributes as JSON, all of them numbers.
+    ("grpc.max_receive_message_length", 256 * 1024),
+    # Beyond these, of which the first is 1,000 if nothing is said, grpc answers a bare CANCELLED: the pipeline, which
+    # has a limit of its own, gives a reason.
+    ("grpc.server.max_pending_requests", 10_000),
+    ("grpc.server.max_pending_requests_hard_limit", 20_000),
     ("grpc.max_metadata_size", 16 * 1024),
     # Two servers on one port would share its calls without a word (workers come with an option of their own).
     ("grpc.so_reuseport", 0),
@@ -139,19 +146,19 @@ async def running(
         server = grpc.aio.server(options=_OPTIONS)
         parts = _Parts(config, database, keyring, randomness, signing)
         server.add_generic_rpc_handlers(tuple(_own_services(stack, parts)))
-        status = health.aio.HealthServicer()
-        server.add_generic_rpc_handlers((health_service(status),))
         names = [service.full_name for service in services()]
+        health, reflection = Health(names), Reflection([*names, Health.NAME])
+        server.add_generic_rpc_handlers((health.service(),))
         if config.reflection:
-            server.add_generic_rpc_handlers(tuple(reflection_services([*names, health.SERVICE_NAME])))
+            server.add_generic_rpc_handlers(tuple(reflection.services()))
         address = _bind(server, config)
         await server.start()
-        stack.push_async_callback(server.stop, config.shutdown_grace.total_seconds())
-        watch = asyncio.create_task(_watch_database(database, status, ["", *names]))
+        watch = asyncio.create_task(_watch_database(database, health))
         maintain = asyncio.create_task(_maintain(database, signing))
         stack.push_async_callback(_cancel, watch, maintain)
-        # First of all when it ends: send callers elsewhere.
-        stack.push_async_callback(status.enter_graceful_shutdown)
+        stack.push_async_callback(server.stop, config.shutdown_grace.total_seconds())
+        # First of all when it ends: send callers elsewhere. Nothing here waits, or the grace would be no limit.
+        stack.callback(health.end)
         yield App(address, database)
 
 
@@ -209,6 +216,9 @@ def _own_services(stack: AsyncExitStack, parts: _Parts) -> list[grpc.GenericRpcH
 
 def _bind(server: grpc.aio.Server, config: Config) -> str:
     host = config.listen.rpartition(":")[0]
+    refusal = OSError(f"Cannot serve on {config.listen}: is another process using the port?")
+    if _is_taken(config.listen):
+        raise refusal
     try:
         if config.tls is None:
             port = server.add_insecure_port(config.listen)
@@ -221,8 +231,23 @@ def _bind(server: grpc.aio.Server, config: Config) -> str:
             )
             port = server.add_secure_port(config.listen, credentials)
     except RuntimeError as error:
-        raise OSError(f"Cannot serve on {config.listen}: is another process using the port?") from error
+        raise refusal from error
     return f"{host}:{port}"
+
+
+def _is_taken(listen: str) -> bool:
+    """Try the port first, for grpc would write lines of its own to the console."""
+    host, _, port = listen.rpartition(":")
+    with contextlib.suppress(socket.gaierror):
+        for family, _, _, _, where in socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM):
+            with socket.socket(family) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind(where)
+                except OSError as error:
+                    if error.errno == errno.EADDRINUSE:
+                        return True
+    return False
 
 
 async def _rotate_if_due(database: Database, signing: Signing) -> None:
@@ -230,7 +255,7 @@ async def _rotate_if_due(database: Database, signing: Signing) -> None:
         await signing.rotate_if_due(tx)
 
 
-async def _watch_database(database: Database, status: health.aio.HealthServicer, names: list[str]) -> None:
+async def _watch_database(database: Database, health: Health) -> None:
     """Keep the health of every service at what the database allows."""
     serving: bool | None = None
     while True:
@@ -242,9 +267,7 @@ async def _watch_database(database: Database, status: health.aio.HealthServicer,
         if now_serving is not serving:
             serving = now_serving
             _log.info("database answers" if serving else "database does not answer")
-            code = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
-            for name in names:
-                await status.set(name, code)
+            health.tell(serving=serving)
         await asyncio.sleep(_PING_SECONDS)
 
 

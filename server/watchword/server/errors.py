@@ -293,8 +293,8 @@ class ServerBusy(DomainError):
     code = code_pb2.RESOURCE_EXHAUSTED
     reason = errors_pb2.ERROR_REASON_SERVER_BUSY
 
-    def __init__(self, retry_after: timedelta) -> None:
-        super().__init__("Too many passwords wait to be checked: try again later.")
+    def __init__(self, message: str, *, retry_after: timedelta) -> None:
+        super().__init__(message)
         self.retry_after = retry_after
 
     def _add_details(self, status: status_pb2.Status) -> None:

@@ -242,7 +242,9 @@ class PasswordHasher:
     async def _run(self, job: Callable[[], T]) -> T:
         with self._lock:
             if self._admitted >= self._capacity:
-                raise ServerBusy(self._retry_after)
+                raise ServerBusy(
+                    "Too many passwords wait to be checked: try again later.", retry_after=self._retry_after
+                )
             self._admitted += 1
         try:
             future = self._pool.submit(self._counted, job)

@@ -1,6 +1,6 @@
 """What happens to every call before and after its handler.
 
-    decode → authenticate → authorize → validate → repeat an earlier answer → handle (again, on a conflict) → log
+    decode → admit → authenticate → authorize → validate → answer as before → handle (again, if it collides) → log
 
 Handlers are `async (request, call) -> response`; they raise `DomainError`s and never see gRPC. This replaces
 grpc's interceptors: those are asked anew for every call, cannot catch a message that does not decode (a stock
@@ -9,9 +9,12 @@ Authorization comes before validation, so that nobody learns from errors what th
 """
 
 import asyncio
+import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, NoReturn
 from uuid import UUID
 
@@ -30,6 +33,7 @@ from watchword.server.errors import (
     InternalError,
     MalformedRequest,
     OnBehalfOfInvalid,
+    ServerBusy,
     TimedOut,
 )
 from watchword.server.identifiers import Randomness
@@ -41,6 +45,9 @@ Handler = Callable[[Any, Call], Awaitable[Message]]
 
 _TRIES = 3
 _LIMIT_SECONDS = 30
+# Threat: calls that pile up until none is answered in time, from callers with and without a key.
+_MAX_CALLS = 2_000
+_BUSY_FOR = timedelta(seconds=1)
 _MAX_REQUEST_ID = 128
 _SAFE_IN_IDS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._:/+=-")
 _log = structlog.get_logger("watchword.rpc")
@@ -69,10 +76,12 @@ class Undecodable:
 UNDECODABLE = Undecodable()
 
 
-def decoder(message: type[Message]) -> Callable[[bytes], Message | Undecodable]:
+def decoder(message: type[Message], *, max_bytes: int = sys.maxsize) -> Callable[[bytes], Message | Undecodable]:
     """Decode requests without ever raising: grpc would answer UNKNOWN."""
 
     def decode(data: bytes) -> Message | Undecodable:
+        if len(data) > max_bytes:
+            return UNDECODABLE
         try:
             return message.FromString(data)
         except (DecodeError, RecursionError, ValueError):
@@ -91,6 +100,7 @@ class Pipeline:
         self._authenticator = authenticator
         self._validators = validators
         self._randomness = randomness
+        self._under_way = 0
 
     def service(self, descriptor: ServiceDescriptor, servicer: object) -> grpc.GenericRpcHandler:
         """Compose a service: every RPC that the descriptor names, or none.
@@ -135,8 +145,9 @@ class Pipeline:
         log = _log.bind(rpc=rpc.name, request_id=request_id)
         context.set_trailing_metadata((("x-request-id", request_id),))
         try:
-            async with asyncio.timeout(_LIMIT_SECONDS):
-                response = await self._answer(rpc, request, metadata, request_id, context.peer())
+            with self._admitted():
+                async with asyncio.timeout(_LIMIT_SECONDS):
+                    response = await self._answer(rpc, request, metadata, request_id, context.peer())
         except DomainError as error:
             failure = error
         except TimeoutError:
@@ -150,6 +161,16 @@ class Pipeline:
             return response
         log.info("refused", reason=failure.reason_name(), ms=_milliseconds(started))
         return await _abort(context, failure, request_id)
+
+    @contextmanager
+    def _admitted(self) -> Iterator[None]:
+        if self._under_way >= _MAX_CALLS:
+            raise ServerBusy("More calls are under way than this server takes: try again later.", retry_after=_BUSY_FOR)
+        self._under_way += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
 
     async def _answer(
         self, rpc: _Rpc, request: Message | Undecodable, metadata: Mapping[str, str], request_id: str, peer: str

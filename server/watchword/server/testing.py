@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import uvloop
 
 from watchword.server import log
 from watchword.server.app import running, server_call, utc_now
@@ -141,7 +142,7 @@ def _say(answer: dict[str, Any]) -> None:
 def main() -> None:
     """Run until the end of the input."""
     with _database(next(iter(sys.argv[1:]), None)) as url:
-        asyncio.run(_serve(url))
+        uvloop.run(_serve(url))
 
 
 if __name__ == "__main__":

@@ -55,6 +55,8 @@ def _run(*arguments: str, cwd: Path, stdin: str = "", **extra: str) -> subproces
 @pytest.fixture
 def run(watchword_server, tmp_path):
     """Run a command against the server as its administrator."""
+    # The command has the real time, so the server must have it too, whatever a test before did to its clock.
+    watchword_server.reset()
 
     def run(*arguments: str, stdin: str = "", code: int = 0) -> subprocess.CompletedProcess[str]:
         done = _run(

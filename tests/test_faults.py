@@ -345,6 +345,7 @@ def test_a_port_in_use_is_said(whole: Deployment):
     second.communicate(timeout=30)
     assert second.returncode == 1
     assert f"Cannot serve on {whole.address}: is another process using the port?" in whole.log
+    assert "add_port" not in whole.log  # grpc's own line
     assert health(whole.address) == "SERVING"
 
 

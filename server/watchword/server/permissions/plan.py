@@ -1,0 +1,159 @@
+"""A sound model, prepared once for all the questions that will be asked of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from watchword.server.permissions.answers import ConditionFailed, InvalidQuestion
+from watchword.server.permissions.conditions import CompiledCondition
+from watchword.server.permissions.model import Model, Relation, Rewrite, operands
+from watchword.server.permissions.names import InvalidName, parse_object, parse_subject
+from watchword.server.permissions.relationships import Relationship, shape
+from watchword.server.permissions.rewrites import Decide, Shapes, compile_rewrite
+from watchword.server.permissions.routes import Routes, TypeRelation
+
+
+@dataclass(frozen=True, slots=True)
+class RelationPlan:
+    """A relation of a type: its definition, whom it can be granted to, and the function that decides it."""
+
+    name: str
+    rewrite: Rewrite
+    shapes: Shapes
+    decide: Decide
+
+
+class Plan:
+    """A model, prepared. It means the same for good, so any number of engines may share it."""
+
+    def __init__(self, model: Model) -> None:
+        """Prepare a model that is sound: see `checks.require_sound`.
+
+        Raises:
+            InvalidCondition: a condition's expression does not compile.
+
+        """
+        self.model: Final = model
+        self.conditions: Final = {name: CompiledCondition(item) for name, item in model.conditions.items()}
+        self._routes: dict[TypeRelation, Routes] = {}
+        self.nesting: Final = max((_nesting(item.rewrite) for _, item in model.relations()), default=0)
+        """How deep operators nest in a definition."""
+        self.types: Final[Mapping[str, Mapping[str, RelationPlan]]] = {
+            name: _relations(definition.relations) for name, definition in model.types.items()
+        }
+
+    def routes(self, type_: str, relation: str) -> Routes:
+        """How to get to a relation from subjects. Made when first asked for."""
+        if (routes := self._routes.get((type_, relation))) is None:
+            routes = self._routes[type_, relation] = Routes.to(self, (type_, relation))
+        return routes
+
+    def relations(self, node: str) -> Mapping[str, RelationPlan]:
+        """All relations of the type of a node's object; none if there is no such type."""
+        return self.types.get(node.partition(":")[0], {})
+
+    def relation(self, node: str) -> RelationPlan | None:
+        """The relation that a node is of, if there is one."""
+        object_, _, relation = node.partition("#")
+        relations = self.types.get(object_.partition(":")[0])
+        return relations.get(relation) if relations else None
+
+    def has(self, object_: str, relation: str) -> bool:
+        """Whether the object's type has the relation."""
+        return relation in self.types.get(object_.partition(":")[0], ())
+
+    # ----- what questions may say -------------------------------------------------------------------------------------
+
+    def require_object(self, object_: str) -> None:
+        """Raise InvalidQuestion unless it names an object of a type of the model."""
+        try:
+            type_ = parse_object(object_).type
+        except InvalidName as error:
+            raise InvalidQuestion("object", str(error)) from None
+        self.require_type(type_, field="object")
+
+    def require_type(self, type_: str, *, field: str) -> None:
+        """Raise InvalidQuestion unless the model has the type."""
+        if type_ not in self.types:
+            raise InvalidQuestion(field, "is of a type that the permission model does not have")
+
+    def require_relation(self, type_: str, relation: str) -> None:
+        """Raise InvalidQuestion unless the type has the relation."""
+        if relation not in self.types[type_]:
+            raise InvalidQuestion("relation", f"is no relation that the permission model has for the type '{type_}'")
+
+    def require_subject(self, subject: str) -> None:
+        """Raise InvalidQuestion unless it names an object, a set, or everybody of a type of the model."""
+        try:
+            name = parse_subject(subject)
+        except InvalidName as error:
+            raise InvalidQuestion("subject", str(error)) from None
+        self.require_type(name.type, field="subject")
+        if name.relation is not None and name.relation not in self.types[name.type]:
+            message = f"is a set of a relation that the permission model does not have for the type '{name.type}'"
+            raise InvalidQuestion("subject", message)
+
+    def require_filter(self, subject_filter: str) -> None:
+        """Raise InvalidQuestion unless it is `type` or `type#relation`, as the model has them."""
+        type_, hash_, relation = subject_filter.partition("#")
+        self.require_type(type_, field="subject_filters")
+        if hash_ and relation not in self.types[type_]:
+            message = f"names a relation that the permission model does not have for the type '{type_}'"
+            raise InvalidQuestion("subject_filters", message)
+
+    def misfit(self, relationship: Relationship) -> str | None:
+        """Why the model does not allow a relationship to be granted; None if it does. To be shown to who wants it."""
+        try:
+            parse_object(relationship.object)
+            subject = parse_subject(relationship.subject)
+        except InvalidName as error:
+            return str(error)
+        plan = self.relation(relationship.node)
+        if plan is None:
+            return "The permission model has no such type of objects, or no such relation for them."
+        if relationship.subject == relationship.node:
+            return "A set belongs to itself already: that cannot be granted."
+        allowed = plan.shapes.get(shape(relationship.subject))
+        if allowed is None:
+            kind = shape(relationship.subject) if subject.relation is not None or subject.is_wildcard else subject.type
+            can = ", ".join(plan.shapes) or "nobody"
+            return f"The permission model lets '{plan.name}' be granted to {can} here, not to '{kind}'."
+        if relationship.condition not in allowed:
+            can = ", ".join(sorted(f"'{name}'" for name in allowed if name is not None))
+            with_ = f"with the condition {can}" if can else "without a condition"
+            return f"The permission model lets '{plan.name}' be granted to such subjects only {with_}."
+        return self._context_misfit(relationship)
+
+    def _context_misfit(self, relationship: Relationship) -> str | None:
+        context = relationship.context or {}
+        if relationship.condition is None:
+            return "A context belongs to a condition, and there is none." if context else None
+        condition = self.conditions[relationship.condition]
+        if unknown := sorted(set(context) - set(condition.parameters)):
+            return f"The condition '{condition.name}' has no parameter of the name '{unknown[0][:50]}'."
+        try:
+            condition.typed(context)
+        except ConditionFailed as error:
+            return str(error)
+        return None
+
+
+def _relations(relations: Mapping[str, Relation]) -> dict[str, RelationPlan]:
+    shapes = {name: _shapes(relation) for name, relation in relations.items()}
+    return {
+        name: RelationPlan(name, item.rewrite, shapes[name], compile_rewrite(item.rewrite, shapes[name], shapes))
+        for name, item in relations.items()
+    }
+
+
+def _nesting(rewrite: Rewrite) -> int:
+    return max((_nesting(part) + 1 for part in operands(rewrite)), default=0)
+
+
+def _shapes(relation: Relation) -> Shapes:
+    found: dict[str, set[str | None]] = {}
+    for item in relation.restrictions:
+        wildcard = ":*" if item.wildcard else ""
+        name = f"{item.type}{wildcard}" if item.relation is None else f"{item.type}#{item.relation}"
+        found.setdefault(name, set()).add(item.condition)
+    return {name: frozenset(conditions) for name, conditions in found.items()}

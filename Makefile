@@ -14,10 +14,10 @@ export PIP_CONSTRAINT := constraints.txt
 export PIP_BUILD_CONSTRAINT := constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install run test test-slow check format generate sync baseline upgrade image clean
+.PHONY: help install run test test-slow bench bench-quick check format generate sync baseline upgrade image clean
 
 help: ## Show this help
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-11s %s\n", $$1, $$2}'
 
 install: $(INSTALLED) ## Make .venv with everything needed, in the versions of constraints.txt
 
@@ -35,6 +35,12 @@ test: $(INSTALLED) ## Run the tests but the slow ones
 
 test-slow: $(INSTALLED) ## Run the slow tests
 	$(BIN)/pytest -m slow
+
+bench: $(INSTALLED) ## Measure how fast it is; the report is written to docs/benchmarks
+	$(BIN)/python -m benchmarks
+
+bench-quick: $(INSTALLED) ## The same with a small world and short loops, in under a minute
+	$(BIN)/python -m benchmarks --quick
 
 check: $(INSTALLED) ## Run linters and type checkers; see that generated files are current and contracts kept
 	$(BIN)/ruff check
@@ -73,5 +79,5 @@ image: ## Build the container image
 	docker build --tag watchword .
 
 clean: ## Remove .venv and whatever else was made; .watchword, which holds data, stays
-	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	find client server generated tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf $(VENV) benchmarks/.peer dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find benchmarks client server generated tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -68,13 +68,13 @@ class Servicer:
 
 
 def test_an_rpc_without_a_permission_keeps_the_server_from_starting():
-    pipeline = Pipeline(None, None, Validators(), randomness=bytes)
+    pipeline = Pipeline(None, None, None, Validators(), randomness=bytes)
     with pytest.raises(UndeclaredAccess, match="Probe"):
         pipeline.service(_service(declared=False), Servicer())
 
 
 def test_an_rpc_without_a_handler_keeps_the_server_from_starting():
-    pipeline = Pipeline(None, None, Validators(), randomness=bytes)
+    pipeline = Pipeline(None, None, None, Validators(), randomness=bytes)
     with pytest.raises(MissingHandler, match="CreateUser"):
         pipeline.service(services()[0], object())
 

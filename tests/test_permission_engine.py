@@ -336,6 +336,30 @@ def test_a_group_with_many_members_is_probed_not_loaded():
     assert engine.explain("user:77", "banned", "document:1").answer.decision == Decision.ALLOWED
 
 
+def test_what_leads_to_other_objects_can_itself_be_asked_for_in_the_same_question():
+    dsl = """
+type user
+type folder
+  relations
+    define parent: [folder]
+    define viewer: [user]
+    define near: viewer from parent or parent or near from parent
+"""
+    engine = engine_of(dsl, "folder:1#parent@folder:2 folder:2#parent@folder:3 folder:2#viewer@user:ana")
+    for subject, decision in (
+        ("folder:2", Decision.ALLOWED),
+        ("folder:3", Decision.ALLOWED),
+        ("user:ana", Decision.ALLOWED),
+        ("folder:1", Decision.DENIED),
+    ):
+        assert engine.check(subject, "near", "folder:1").decision == decision
+    assert engine.check("folder:1", "near", "folder:2").nodes == {
+        *("folder:2#near", "folder:2#parent", "folder:3#viewer", "folder:3#near", "folder:3#parent"),
+    }
+    assert engine.list_objects("folder:3", "near", "folder").names == ("folder:1", "folder:2")
+    assert engine.list_subjects("folder:1", "near", ["folder", "user"]).names == ("folder:2", "folder:3", "user:ana")
+
+
 def test_an_answer_names_the_nodes_it_read():
     engine = engine_of(DOCUMENTS, "document:1#parent@folder:1 folder:1#viewer@group:eng#member")
     answer = engine.check("user:ana", "viewer", "document:1")

@@ -222,7 +222,8 @@ def answered(question, ask):
         answer = ask()
     except ConditionFailed:
         return
-    yield question, (replace(answer, nodes=frozenset(), until=None), answer.nodes, answer.until)
+    said = [getattr(answer, name, None) for name in ("decision", "missing", "names", "conditional", "excluded")]
+    yield question, (said, answer.nodes, answer.until)
 
 
 def nodes_are_complete(random: Random, world: World) -> None:

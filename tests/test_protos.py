@@ -96,6 +96,9 @@ def test_the_walk_finds_the_services() -> None:
         "CredentialService",
         "SessionService",
         "TokenService",
+        "OrganizationService",
+        "PermissionService",
+        "RelationshipService",
     }
 
 
@@ -126,15 +129,23 @@ def test_mutation_takes_a_request_id_and_answers_with_a_revision(method: MethodD
     assert method.output_type.fields_by_name["revision"].type == FieldDescriptor.TYPE_STRING
 
 
+READS = re.compile(r"(Get|BatchGet|List|Introspect|Check|BatchCheck|Explain|Export)(?![a-z])")
+
+
 @every_method
 def test_reads_are_declared_as_such(method: MethodDescriptor) -> None:
-    reads = method.name.startswith(("Get", "BatchGet", "List", "Introspect"))
+    reads = READS.match(method.name) is not None
     assert reads is not is_mutation(method)
     assert reads is ("request_id" not in method.input_type.fields_by_name)
 
 
 # A user has a handful of credentials: there are no pages of them.
 UNPAGED = {"watchword.v1.CredentialService.ListCredentials"}
+# Beside the items proper: items of other kinds that share the pages, and what the whole list stands on.
+BESIDE_ITEMS = {
+    "watchword.v1.PermissionService.ListObjects": {"conditional", "nodes"},
+    "watchword.v1.PermissionService.ListSubjects": {"conditional", "excluded", "nodes"},
+}
 
 
 @pytest.mark.parametrize(
@@ -147,7 +158,9 @@ def test_list_has_pages(method: MethodDescriptor) -> None:
     assert request["page_size"].type == FieldDescriptor.TYPE_INT32
     assert request["page_token"].type == FieldDescriptor.TYPE_STRING
     assert response["next_page_token"].type == FieldDescriptor.TYPE_STRING
-    assert sum(field.is_repeated for field in response.values()) == 1
+    items = {field.name for field in response.values() if field.is_repeated}
+    assert len(items - BESIDE_ITEMS.get(method.full_name, set())) == 1
+    assert BESIDE_ITEMS.get(method.full_name, set()) < items
 
 
 def test_times_are_timestamps_and_named_so() -> None:
@@ -197,6 +210,11 @@ FORMATS = {
     "credential_id": Format.FORMAT_UUID,
     "key_id": Format.FORMAT_UUID,
     "request_id": Format.FORMAT_UUID,
+    "owner_user_id": Format.FORMAT_UUID,
+    "invitation_id": Format.FORMAT_UUID,
+    "model_id": Format.FORMAT_UUID,
+    "organization_id": Format.FORMAT_OBJECT_ID,
+    "group_id": Format.FORMAT_OBJECT_ID,
     "service_account_id": Format.FORMAT_SLUG,
     "email": Format.FORMAT_EMAIL,
     "username": Format.FORMAT_USERNAME,
@@ -205,6 +223,8 @@ FORMATS = {
     "page_token": Format.FORMAT_OPAQUE,
     "etag": Format.FORMAT_OPAQUE,
     "refresh_token": Format.FORMAT_OPAQUE,
+    "invitation_token": Format.FORMAT_OPAQUE,
+    "resume_token": Format.FORMAT_OPAQUE,
 }
 
 
@@ -217,6 +237,27 @@ def test_request_fields_of_one_name_have_one_format(field: FieldDescriptor) -> N
         assert not re.search(r"_ids?$", field.name) or field.name == "external_id"
     if rules(field).format == Format.FORMAT_ANY:
         assert rules(field).secret, "control characters are for passwords and tokens only"
+
+
+PLACE = re.compile(r"[a-z_]+:\{([a-z_.]+)\}")
+
+
+@every_method
+def test_the_object_that_a_user_must_be_related_to_is_an_id_of_the_request(method: MethodDescriptor) -> None:
+    access = method.GetOptions().Extensions[options_pb2.access]
+    assert bool(access.relation) is bool(access.object)
+    if not access.object:
+        return
+    place = PLACE.fullmatch(access.object)
+    assert place is not None
+    message: Descriptor = method.input_type
+    *path, name = place[1].split(".")
+    for part in path:
+        message = message.fields_by_name[part].message_type
+    field = message.fields_by_name[name]
+    # An id without a form could hold a "#" and so name something else than it seems to.
+    assert rules(field).format in {Format.FORMAT_OBJECT_ID, Format.FORMAT_UUID, Format.FORMAT_SLUG}
+    assert access.object.startswith(f"{name.removesuffix('_id')}:")
 
 
 @pytest.mark.parametrize("field", REQUEST_FIELDS.values(), ids=REQUEST_FIELDS)

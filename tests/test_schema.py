@@ -134,21 +134,23 @@ def test_a_schema_behind_is_refused_and_mended(url, tmp_path, monkeypatch):
     schema.migrate(url)
     migrations = tmp_path / "migrations"
     shutil.copytree(schema._MIGRATIONS, migrations, ignore=shutil.ignore_patterns("__pycache__"))
-    second = (migrations / "script.py.mako").read_text()
+    newest = schema._known()[-1]
+    newer = f"{int(newest) + 1:04}"
+    next_one = (migrations / "script.py.mako").read_text()
     for old, new in {
-        "${message}": "Second",
-        "${repr(up_revision)}": "'0002'",
-        "${repr(down_revision)}": "'0001'",
-        '${upgrades if upgrades else "pass"}': "op.execute(sa.text('CREATE TABLE second ()'))",
+        "${message}": "Next",
+        "${repr(up_revision)}": repr(newer),
+        "${repr(down_revision)}": repr(newest),
+        '${upgrades if upgrades else "pass"}': "op.execute(sa.text('CREATE TABLE next ()'))",
     }.items():
-        second = second.replace(old, new)
-    (migrations / "versions" / "0002_second.py").write_text(second)
+        next_one = next_one.replace(old, new)
+    (migrations / "versions" / f"{newer}_next.py").write_text(next_one)
     monkeypatch.setattr(schema, "_MIGRATIONS", migrations)
-    with pytest.raises(schema.SchemaBehind, match=r"at 0001, this Watchword needs 0002.*`watchword migrate`"):
+    with pytest.raises(schema.SchemaBehind, match=rf"at {newest}, this Watchword needs {newer}.*`watchword migrate`"):
         schema.check(url)
     told: list[str] = []
-    assert schema.migrate(url, progress=told.append) == ["0002"]
-    assert told == ["0002: Second."]
+    assert schema.migrate(url, progress=told.append) == [newer]
+    assert told == [f"{newer}: Next."]
     schema.check(url)
 
 

@@ -52,6 +52,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 7
     """INVALID_ARGUMENT. The `request_id` was used before for a different request."""
+    ERROR_REASON_REQUEST_TOO_LARGE: _ErrorReason.ValueType  # 8
+    """INVALID_ARGUMENT. The request has more bytes than the RPC takes. Metadata `limit`."""
+    ERROR_REASON_MODEL_INVALID: _ErrorReason.ValueType  # 9
+    """INVALID_ARGUMENT. The permission model cannot be used. google.rpc.BadRequest names each mistake: the
+    field is "dsl:<line>:<column>" or "openfga_json", lines and columns counted from 1.
+    """
     ERROR_REASON_API_KEY_INVALID: _ErrorReason.ValueType  # 10
     """UNAUTHENTICATED. No API key, or one that is unknown, expired, revoked or of a suspended or
     deleted service account. Send "authorization: Bearer <API key>".
@@ -76,6 +82,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_CURRENT_PASSWORD_WRONG: _ErrorReason.ValueType  # 21
     """UNAUTHENTICATED. The current password given to ChangePassword is wrong."""
+    ERROR_REASON_ACCESS_DENIED: _ErrorReason.ValueType  # 22
+    """PERMISSION_DENIED. The user on whose behalf the call is made lacks a relation. Metadata `relation`,
+    `object`.
+    """
     ERROR_REASON_NOT_FOUND: _ErrorReason.ValueType  # 30
     """NOT_FOUND. Metadata `type` ("user", "session" …) and, where the caller gave one, `id`."""
     ERROR_REASON_ALREADY_EXISTS: _ErrorReason.ValueType  # 31
@@ -90,6 +100,24 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_KEY_ENDED: _ErrorReason.ValueType  # 34
     """FAILED_PRECONDITION. The key is revoked or expired and cannot be rotated. Metadata `id`."""
+    ERROR_REASON_INVITATION_INVALID: _ErrorReason.ValueType  # 35
+    """FAILED_PRECONDITION. The invitation is unknown, expired, revoked or used."""
+    ERROR_REASON_PRECONDITION_FAILED: _ErrorReason.ValueType  # 36
+    """FAILED_PRECONDITION. A precondition of the write does not hold; nothing was written. With
+    google.rpc.PreconditionFailure. Metadata `index`: which one, counted from 0.
+    """
+    ERROR_REASON_MODEL_ORPHANS: _ErrorReason.ValueType  # 37
+    """FAILED_PRECONDITION. Stored relationships do not fit the new permission model. Metadata `count`, and
+    up to 10 of them as google.rpc.PreconditionFailure. Delete them, or set `allow_orphans`.
+    """
+    ERROR_REASON_MODEL_LACKS_RELATION: _ErrorReason.ValueType  # 38
+    """FAILED_PRECONDITION. The permission model in force does not define what the RPC needs. Metadata
+    `type`, `relation`.
+    """
+    ERROR_REASON_REVISION_UNKNOWN: _ErrorReason.ValueType  # 39
+    """FAILED_PRECONDITION. The revision is of another history of the database: the database was restored
+    from a backup since. Forget the revision.
+    """
     ERROR_REASON_SERVER_BUSY: _ErrorReason.ValueType  # 40
     """RESOURCE_EXHAUSTED. More passwords wait to be checked than the server takes at a time, or more
     calls are under way than the server takes. With google.rpc.RetryInfo.
@@ -104,6 +132,19 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """DEADLINE_EXCEEDED. The server's own limit on the work of one call was reached."""
     ERROR_REASON_SHUTTING_DOWN: _ErrorReason.ValueType  # 44
     """UNAVAILABLE. The server is shutting down; another one will answer."""
+    ERROR_REASON_LAST_OWNER: _ErrorReason.ValueType  # 47
+    """FAILED_PRECONDITION. An organization keeps at least one owner: give the role to somebody else first, or
+    delete the organization.
+    """
+    ERROR_REASON_RESOLUTION_LIMIT: _ErrorReason.ValueType  # 45
+    """RESOURCE_EXHAUSTED. The answer lies beyond a limit; it is neither an allow nor a deny. Metadata
+    `limit`: "depth" (more than 25 steps from object to object), "work" (too many relationships to look
+    at) or "time". Trying again does not help: ask a narrower question.
+    """
+    ERROR_REASON_CONDITION_FAILED: _ErrorReason.ValueType  # 46
+    """INVALID_ARGUMENT. A condition on which the answer hangs cannot be evaluated: a value of the context
+    has the wrong type, or the expression fails on it.
+    """
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 50
     """INTERNAL. A mistake of the server. Metadata `incident`: the id under which the server logged
     the cause.
@@ -135,6 +176,12 @@ own name or address).
 """
 ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 7
 """INVALID_ARGUMENT. The `request_id` was used before for a different request."""
+ERROR_REASON_REQUEST_TOO_LARGE: ErrorReason.ValueType  # 8
+"""INVALID_ARGUMENT. The request has more bytes than the RPC takes. Metadata `limit`."""
+ERROR_REASON_MODEL_INVALID: ErrorReason.ValueType  # 9
+"""INVALID_ARGUMENT. The permission model cannot be used. google.rpc.BadRequest names each mistake: the
+field is "dsl:<line>:<column>" or "openfga_json", lines and columns counted from 1.
+"""
 ERROR_REASON_API_KEY_INVALID: ErrorReason.ValueType  # 10
 """UNAUTHENTICATED. No API key, or one that is unknown, expired, revoked or of a suspended or
 deleted service account. Send "authorization: Bearer <API key>".
@@ -159,6 +206,10 @@ permission that it does not hold. Metadata `permission`.
 """
 ERROR_REASON_CURRENT_PASSWORD_WRONG: ErrorReason.ValueType  # 21
 """UNAUTHENTICATED. The current password given to ChangePassword is wrong."""
+ERROR_REASON_ACCESS_DENIED: ErrorReason.ValueType  # 22
+"""PERMISSION_DENIED. The user on whose behalf the call is made lacks a relation. Metadata `relation`,
+`object`.
+"""
 ERROR_REASON_NOT_FOUND: ErrorReason.ValueType  # 30
 """NOT_FOUND. Metadata `type` ("user", "session" …) and, where the caller gave one, `id`."""
 ERROR_REASON_ALREADY_EXISTS: ErrorReason.ValueType  # 31
@@ -173,6 +224,24 @@ deleted one. Metadata `type`, `id`, `status`.
 """
 ERROR_REASON_KEY_ENDED: ErrorReason.ValueType  # 34
 """FAILED_PRECONDITION. The key is revoked or expired and cannot be rotated. Metadata `id`."""
+ERROR_REASON_INVITATION_INVALID: ErrorReason.ValueType  # 35
+"""FAILED_PRECONDITION. The invitation is unknown, expired, revoked or used."""
+ERROR_REASON_PRECONDITION_FAILED: ErrorReason.ValueType  # 36
+"""FAILED_PRECONDITION. A precondition of the write does not hold; nothing was written. With
+google.rpc.PreconditionFailure. Metadata `index`: which one, counted from 0.
+"""
+ERROR_REASON_MODEL_ORPHANS: ErrorReason.ValueType  # 37
+"""FAILED_PRECONDITION. Stored relationships do not fit the new permission model. Metadata `count`, and
+up to 10 of them as google.rpc.PreconditionFailure. Delete them, or set `allow_orphans`.
+"""
+ERROR_REASON_MODEL_LACKS_RELATION: ErrorReason.ValueType  # 38
+"""FAILED_PRECONDITION. The permission model in force does not define what the RPC needs. Metadata
+`type`, `relation`.
+"""
+ERROR_REASON_REVISION_UNKNOWN: ErrorReason.ValueType  # 39
+"""FAILED_PRECONDITION. The revision is of another history of the database: the database was restored
+from a backup since. Forget the revision.
+"""
 ERROR_REASON_SERVER_BUSY: ErrorReason.ValueType  # 40
 """RESOURCE_EXHAUSTED. More passwords wait to be checked than the server takes at a time, or more
 calls are under way than the server takes. With google.rpc.RetryInfo.
@@ -187,6 +256,19 @@ ERROR_REASON_TIMED_OUT: ErrorReason.ValueType  # 43
 """DEADLINE_EXCEEDED. The server's own limit on the work of one call was reached."""
 ERROR_REASON_SHUTTING_DOWN: ErrorReason.ValueType  # 44
 """UNAVAILABLE. The server is shutting down; another one will answer."""
+ERROR_REASON_LAST_OWNER: ErrorReason.ValueType  # 47
+"""FAILED_PRECONDITION. An organization keeps at least one owner: give the role to somebody else first, or
+delete the organization.
+"""
+ERROR_REASON_RESOLUTION_LIMIT: ErrorReason.ValueType  # 45
+"""RESOURCE_EXHAUSTED. The answer lies beyond a limit; it is neither an allow nor a deny. Metadata
+`limit`: "depth" (more than 25 steps from object to object), "work" (too many relationships to look
+at) or "time". Trying again does not help: ask a narrower question.
+"""
+ERROR_REASON_CONDITION_FAILED: ErrorReason.ValueType  # 46
+"""INVALID_ARGUMENT. A condition on which the answer hangs cannot be evaluated: a value of the context
+has the wrong type, or the expression fails on it.
+"""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 50
 """INTERNAL. A mistake of the server. Metadata `incident`: the id under which the server logged
 the cause.

@@ -55,6 +55,10 @@ class _FormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Format.ValueTy
     """A token, key or other string made by a machine: printable ASCII without spaces."""
     FORMAT_IP_ADDRESS: _Format.ValueType  # 8
     """An IPv4 or IPv6 address in text form, without port or zone."""
+    FORMAT_OBJECT_ID: _Format.ValueType  # 9
+    """The id of an object within its type: letters, digits and any of _ | @ . + / - and *, the first no *."""
+    FORMAT_TEXT: _Format.ValueType  # 10
+    """Text of several lines: as FORMAT_UNSPECIFIED, with line feeds, carriage returns and tabs."""
 
 class Format(_Format, metaclass=_FormatEnumTypeWrapper):
     """The form of a string field. Whatever the form, text is kept byte for byte as it came or is
@@ -88,6 +92,10 @@ FORMAT_OPAQUE: Format.ValueType  # 7
 """A token, key or other string made by a machine: printable ASCII without spaces."""
 FORMAT_IP_ADDRESS: Format.ValueType  # 8
 """An IPv4 or IPv6 address in text form, without port or zone."""
+FORMAT_OBJECT_ID: Format.ValueType  # 9
+"""The id of an object within its type: letters, digits and any of _ | @ . + / - and *, the first no *."""
+FORMAT_TEXT: Format.ValueType  # 10
+"""Text of several lines: as FORMAT_UNSPECIFIED, with line feeds, carriage returns and tabs."""
 Global___Format: _TypeAlias = Format  # noqa: Y015
 
 @_typing.final
@@ -97,19 +105,37 @@ class Access(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PERMISSION_FIELD_NUMBER: _builtins.int
+    RELATION_FIELD_NUMBER: _builtins.int
+    OBJECT_FIELD_NUMBER: _builtins.int
+    MAX_REQUEST_BYTES_FIELD_NUMBER: _builtins.int
     permission: _builtins.str
     """The permission that the caller's API key must hold, such as "read_users". A key that holds
     "administrator" holds every permission. Never empty. Lack of it is PERMISSION_DENIED with
     reason PERMISSION_MISSING, answered before the request's content is looked at.
     """
+    relation: _builtins.str
+    """The relation that a user on whose behalf the call is made must have to `object`, in the permission
+    model in force, such as "can_manage". Empty: the API key's permission alone decides. Lack of it is
+    PERMISSION_DENIED with reason ACCESS_DENIED, whether or not the object exists; a model that does not
+    define it is FAILED_PRECONDITION with reason MODEL_LACKS_RELATION.
+    """
+    object: _builtins.str
+    """The object of `relation`, with a field of the request in braces: "organization:{organization_id}"."""
+    max_request_bytes: _builtins.int
+    """The most bytes that a request, or one message of a stream of them, may have. Default: 262,144. More
+    is INVALID_ARGUMENT with reason REQUEST_TOO_LARGE.
+    """
     def __init__(
         self,
         *,
         permission: _builtins.str = ...,
+        relation: _builtins.str = ...,
+        object: _builtins.str = ...,
+        max_request_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["permission", b"permission"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_request_bytes", b"max_request_bytes", "object", b"object", "permission", b"permission", "relation", b"relation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

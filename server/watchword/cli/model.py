@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import shlex
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -84,6 +85,66 @@ def diff(
         output.text("\n".join(lines), name="diff")
     if lines:
         raise typer.Exit(Code.FAILED)
+
+
+@local(app, "test")
+def run_tests(
+    output: Output,
+    *,
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE", help="Tests in the format of OpenFGA's CLI (.fga.yaml).")
+    ],
+    allow_external_files: Annotated[
+        bool, typer.Option("--allow-external-files", help="Let files name models and tuples outside their own folder.")
+    ] = False,
+) -> None:
+    """Run the tests of a model: checks and lists against tuples in files. Exit code 1 if one fails."""
+    from watchword.cli.model_test import report_lines, run_files  # noqa: PLC0415
+
+    reports = list(run_files(files, external=allow_external_files))
+    passed = all(report.passed for report in reports)
+    if output.as_json:
+        output.one({"passed": passed, "files": reports})
+    else:
+        sys.stdout.writelines(f"{line}\n" for line in report_lines(reports))
+    if not passed:
+        raise typer.Exit(Code.FAILED)
+
+
+@local(app)
+def constants(
+    output: Output,
+    *,
+    file: _FILE,
+    target: Annotated[
+        Path | None, typer.Option("--output", metavar="PATH", help="Where to write the module. Default: shown here.")
+    ] = None,
+    only_check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; exit code 1 if the module is not current. For CI.")
+    ] = False,
+) -> None:
+    """Write a Python module of a model's names, so that type checkers find misspelled types and relations."""
+    from watchword.cli.constants import constants_module  # noqa: PLC0415
+
+    if only_check and target is None:
+        raise Failure("There is nothing to check: name the module with --output.", code=Code.USAGE)
+    module = constants_module(_sound(file))
+    if target is None:
+        output.text(module.rstrip("\n"), name="python")
+        return
+    try:
+        current = target.read_text() if target.exists() else None
+        if only_check and current != module:
+            raise Failure(
+                f"{target} is not what {file} makes of it: "
+                f"run `watchword model constants {shlex.quote(str(file))} --output {shlex.quote(str(target))}`."
+            )
+        if current != module:
+            target.write_text(module)
+    except UnicodeDecodeError:
+        raise Failure(f"{target} is no text, so it is not overwritten: remove it or name another file.") from None
+    except OSError as error:
+        raise Failure(f"{target} cannot be written: {error.strerror}.", code=Code.USAGE) from None
 
 
 def _parse(file: Path) -> "Model":

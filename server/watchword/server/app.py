@@ -21,9 +21,12 @@ import structlog
 from google.protobuf.descriptor import ServiceDescriptor
 
 from watchword.server import log
-from watchword.server.access import Authenticator, permissions_of
+from watchword.server.access import Authenticator, Authorizer, Permissions, permissions_of
 from watchword.server.api.credentials import CredentialService
+from watchword.server.api.organizations import OrganizationService
 from watchword.server.api.pages import Pages
+from watchword.server.api.permissions import PermissionService
+from watchword.server.api.relationships import RelationshipService
 from watchword.server.api.service_accounts import ServiceAccountService
 from watchword.server.api.sessions import SessionService
 from watchword.server.api.sign_in import SignInService
@@ -32,13 +35,20 @@ from watchword.server.api.users import UserService
 from watchword.server.call import SERVER, Call, Caller
 from watchword.server.config import Config
 from watchword.server.errors import DatabaseUnavailable, DomainError
+from watchword.server.feed import Feed
 from watchword.server.foreign import Reflection
 from watchword.server.health import Health
 from watchword.server.identifiers import Clock, Randomness
 from watchword.server.incidents import describe
 from watchword.server.introspection import Introspector
+from watchword.server.listings import LIST_IS_KEPT, Listings
+from watchword.server.node_cache import NodeCache
 from watchword.server.passwords import PasswordHasher, PasswordPolicy
+from watchword.server.permissions.standing import Standing
 from watchword.server.pipeline import Pipeline
+from watchword.server.plans import Plans
+from watchword.server.questions import Questions
+from watchword.server.roles import Roles
 from watchword.server.sealing import Keyring
 from watchword.server.sessions import SessionKeeper
 from watchword.server.signing import Signing
@@ -47,6 +57,9 @@ from watchword.server.tokens import AccessTokens, RefreshTokens
 from watchword.server.validation import Validators
 from watchword.v1 import (
     credentials_pb2,
+    organizations_pb2,
+    permissions_pb2,
+    relationships_pb2,
     service_accounts_pb2,
     sessions_pb2,
     sign_in_pb2,
@@ -58,9 +71,9 @@ ANSWERS_ARE_KEPT = timedelta(hours=24)
 _PING_SECONDS = 1.0
 _MAINTENANCE_SECONDS = 60.0
 _OPTIONS = [
-    # Messages are decoded before it is known who sends them. The largest that break no rule have about 90 KiB: 16 KiB
-    # of attributes as JSON, all of them numbers.
-    ("grpc.max_receive_message_length", 256 * 1024),
+    # Messages are decoded before it is known who sends them. The pipeline decodes 256 KiB at most, but for the RPCs
+    # that say otherwise in their option; the largest of these takes so much.
+    ("grpc.max_receive_message_length", 4 * 1024 * 1024),
     # Beyond these, of which the first is 1,000 if nothing is said, grpc answers a bare CANCELLED: the pipeline, which
     # has a limit of its own, gives a reason.
     ("grpc.server.max_pending_requests", 10_000),
@@ -99,6 +112,9 @@ def services() -> list[ServiceDescriptor]:
         credentials_pb2.DESCRIPTOR.services_by_name["CredentialService"],
         sessions_pb2.DESCRIPTOR.services_by_name["SessionService"],
         tokens_pb2.DESCRIPTOR.services_by_name["TokenService"],
+        organizations_pb2.DESCRIPTOR.services_by_name["OrganizationService"],
+        permissions_pb2.DESCRIPTOR.services_by_name["PermissionService"],
+        relationships_pb2.DESCRIPTOR.services_by_name["RelationshipService"],
     ]
 
 
@@ -108,6 +124,7 @@ class App:
 
     address: str
     database: Database
+    feed: Feed
 
 
 @asynccontextmanager
@@ -143,8 +160,11 @@ async def running(
         async with database.read() as reader:
             # With a wrong master key a server must not start, rather than fail at the first sign-in.
             await signing.current(reader)
+        feed = Feed(database)
+        database.on_commit = feed.changed
+        await feed.look()
         server = grpc.aio.server(options=_OPTIONS)
-        parts = _Parts(config, database, keyring, randomness, signing)
+        parts = _Parts(config, database, keyring, clock, randomness, signing, feed)
         server.add_generic_rpc_handlers(tuple(_own_services(stack, parts)))
         names = [service.full_name for service in services()]
         health, reflection = Health(names), Reflection([*names, Health.NAME])
@@ -155,11 +175,12 @@ async def running(
         await server.start()
         watch = asyncio.create_task(_watch_database(database, health))
         maintain = asyncio.create_task(_maintain(database, signing))
-        stack.push_async_callback(_cancel, watch, maintain)
+        follow = asyncio.create_task(feed.run())
+        stack.push_async_callback(_cancel, watch, maintain, follow)
         stack.push_async_callback(server.stop, config.shutdown_grace.total_seconds())
         # First of all when it ends: send callers elsewhere. Nothing here waits, or the grace would be no limit.
         stack.callback(health.end)
-        yield App(address, database)
+        yield App(address, database, feed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,15 +190,27 @@ class _Parts:
     config: Config
     database: Database
     keyring: Keyring
+    clock: Clock
     randomness: Randomness
     signing: Signing
+    feed: Feed
 
 
 def _own_services(stack: AsyncExitStack, parts: _Parts) -> list[grpc.GenericRpcHandler]:
-    config, database, signing, randomness = parts.config, parts.database, parts.signing, parts.randomness
+    config, database, signing, randomness, clock = (
+        parts.config,
+        parts.database,
+        parts.signing,
+        parts.randomness,
+        parts.clock,
+    )
+    permissions = permissions_of(services())
+    rules = Permissions(permissions)
     access_tokens = AccessTokens(config.issuer, config.access_token_lifetime, randomness)
-    introspector = Introspector(database, access_tokens, signing)
-    authenticator = Authenticator(database, introspector, default_audience=config.default_audience)
+    introspector = Introspector(database, access_tokens, signing, rules)
+    authenticator = Authenticator(
+        database, introspector, rules, parts.feed, default_audience=config.default_audience, clock=clock
+    )
     stack.push_async_callback(authenticator.close)
     passwords = PasswordHasher(
         config.argon2,
@@ -195,9 +228,15 @@ def _own_services(stack: AsyncExitStack, parts: _Parts) -> list[grpc.GenericRpcH
         lifetime=config.session_lifetime,
     )
     pages = Pages(parts.keyring)
+    standing = Standing()
+    plans = Plans(database, permissions)
+    cache = NodeCache(parts.feed.recent, standing, max_bytes=config.cache_mib * 1024 * 1024, nudge=parts.feed.nudge)
+    parts.feed.follow(cache)
+    questions = Questions(database, plans, parts.feed, cache, standing, clock=clock)
+    listings = Listings(database, questions, clock=clock)
     servicers: list[object] = [
-        UserService(database, passwords, pages),
-        ServiceAccountService(database, pages, permissions=permissions_of(services()), randomness=randomness),
+        UserService(database, passwords, standing, pages),
+        ServiceAccountService(database, standing, pages, permissions=permissions, randomness=randomness),
         SignInService(database, passwords, keeper, default_audience=config.default_audience),
         CredentialService(database, passwords),
         SessionService(database, keeper, pages),
@@ -209,8 +248,13 @@ def _own_services(stack: AsyncExitStack, parts: _Parts) -> list[grpc.GenericRpcH
             default_audience=config.default_audience,
             token_lifetime=config.access_token_lifetime,
         ),
+        OrganizationService(
+            database, Roles(plans, questions, standing), listings, standing, pages, randomness=randomness
+        ),
+        PermissionService(database, plans, questions, listings, pages),
+        RelationshipService(database, plans, standing, pages, clock=clock),
     ]
-    pipeline = Pipeline(database, authenticator, Validators(), randomness=randomness)
+    pipeline = Pipeline(database, authenticator, Authorizer(questions), Validators(), randomness=randomness)
     return [pipeline.service(descriptor, servicer) for descriptor, servicer in zip(services(), servicers, strict=True)]
 
 
@@ -272,12 +316,15 @@ async def _watch_database(database: Database, health: Health) -> None:
 
 
 async def _maintain(database: Database, signing: Signing) -> None:
-    """Do what has to be done now and then: rotate the signing key, forget old answers."""
+    """Do what has to be done now and then: rotate the signing key, forget old answers and addresses."""
     while True:
         await asyncio.sleep(_MAINTENANCE_SECONDS)
         try:
             await _rotate_if_due(database, signing)
             await database.drop_old_answers(ANSWERS_ARE_KEPT)
+            async with database.read() as reader:
+                await reader.list_pages.drop(reader.now - LIST_IS_KEPT)
+                await reader.invitations.end_expired()
         except DatabaseUnavailable:
             continue
         except Exception as error:  # noqa: BLE001  # it must go on, whatever went wrong this time

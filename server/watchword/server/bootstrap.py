@@ -10,8 +10,8 @@ from collections.abc import Callable
 from sqlalchemy import bindparam, update
 
 from watchword.server.app import server_call, utc_now
-from watchword.server.call import ADMINISTRATOR
 from watchword.server.identifiers import key_object, service_object
+from watchword.server.permissions.built_in import ADMINISTRATOR
 from watchword.server.sealing import Keyring
 from watchword.server.storage.database import Database, Tx
 from watchword.server.storage.events import Event, EventType

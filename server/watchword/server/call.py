@@ -8,29 +8,26 @@ from google.protobuf.message import Message
 from watchword.server.errors import PermissionMissing
 from watchword.server.identifiers import service_object, user_object
 
-ADMINISTRATOR = "administrator"
-"""The permission that holds every other."""
-
 SERVER = "watchword"
 """The service that the server itself is, in the events of what it does by itself. No account has this name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The service that calls, by the API key it showed."""
+    """The service that calls, by the API key it showed, with all permissions that it has."""
 
     service_account_id: str
     key_id: UUID
     permissions: frozenset[str]
 
     def require(self, permission: str) -> None:
-        """Let the call pass only if the key holds a permission.
+        """Let the call pass only if the caller has a permission.
 
         Raises:
             PermissionMissing: it does not.
 
         """
-        if permission not in self.permissions and ADMINISTRATOR not in self.permissions:
+        if permission not in self.permissions:
             raise PermissionMissing(permission)
 
 

@@ -97,7 +97,8 @@ class Config:
     argon2: Argon2Parameters = Argon2Parameters()  # frozen
     hash_threads: int = 2
     hash_queue: int = 32
-    pool_size: int = 10
+    pool_size: int = 16
+    cache_mib: int = 256
     log_format: str = "auto"
     shutdown_grace: timedelta = timedelta(seconds=10)
 
@@ -214,7 +215,18 @@ SETTINGS: Mapping[str, Setting] = {
     "WATCHWORD_HASH_QUEUE": Setting(
         "hash_queue", _number(0, 100_000), "Password hashes that may wait; more are refused at once. Default 32."
     ),
-    "WATCHWORD_POOL_SIZE": Setting("pool_size", _number(2, 1000), "Connections to PostgreSQL at most. Default 10."),
+    "WATCHWORD_POOL_SIZE": Setting(
+        "pool_size",
+        _number(4, 1000),
+        "Connections to PostgreSQL at most, besides one that listens; half of them are for questions about "
+        "permissions. Default 16.",
+    ),
+    "WATCHWORD_CACHE_MIB": Setting(
+        "cache_mib",
+        _number(0, 1_000_000),
+        "Memory for relationships in the cache that answers questions without asking the database. 0 turns it off. "
+        "Default 256.",
+    ),
     "WATCHWORD_LOG_FORMAT": Setting(
         "log_format", _choice("auto", "json", "console"), "auto: console on a terminal, else JSON lines. Default auto."
     ),

@@ -5,16 +5,18 @@ owns its canonical code and its `ErrorReason`, so that neither is chosen twice. 
 who gets it: what was wrong and what to do; it never holds a secret, personal data or SQL.
 
     DomainError
-    ├── InvalidField, MalformedRequest, InvalidPageToken, UnknownField, FieldOutputOnly,
-    │   PasswordRefused, RequestIdReused                                    INVALID_ARGUMENT
+    ├── InvalidField, MalformedRequest, RequestTooLarge, InvalidPageToken, UnknownField,
+    │   FieldOutputOnly, PasswordRefused, RequestIdReused, ModelInvalid,
+    │   ConditionUnresolved                                                 INVALID_ARGUMENT
     ├── ApiKeyInvalid, OnBehalfOfInvalid, SignInRefused, RefreshTokenInvalid,
     │   RefreshTokenReused, CurrentPasswordWrong                            UNAUTHENTICATED
-    ├── PermissionMissing                                                   PERMISSION_DENIED
+    ├── PermissionMissing, AccessDenied                                     PERMISSION_DENIED
     ├── NotFound                                                            NOT_FOUND
     ├── AlreadyExists                                                       ALREADY_EXISTS
     ├── EtagMismatch, Conflict                                              ABORTED
-    ├── WrongStatus, KeyEnded                                               FAILED_PRECONDITION
-    ├── ServerBusy                                                          RESOURCE_EXHAUSTED
+    ├── WrongStatus, KeyEnded, InvitationInvalid, PreconditionFailed, ModelOrphans,
+    │   ModelLacksRelation, RevisionUnknown, LastOwner                      FAILED_PRECONDITION
+    ├── ServerBusy, ResolutionLimit                                         RESOURCE_EXHAUSTED
     ├── DatabaseUnavailable, ShuttingDown                                   UNAVAILABLE
     ├── TimedOut                                                            DEADLINE_EXCEEDED
     └── InternalError                                                       INTERNAL
@@ -89,6 +91,31 @@ class MalformedRequest(DomainError):
 
     def __init__(self) -> None:
         super().__init__("The bytes received are not an encoding of this RPC's request message.")
+
+
+class RequestTooLarge(DomainError):
+    """The request has more bytes than its RPC takes."""
+
+    code = code_pb2.INVALID_ARGUMENT
+    reason = errors_pb2.ERROR_REASON_REQUEST_TOO_LARGE
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"The request is too large: this RPC takes at most {limit:,} bytes. Send it in parts.", limit=str(limit)
+        )
+
+
+class ModelInvalid(InvalidField):
+    """A permission model cannot be used: pairs of a place and what is wrong there."""
+
+    reason = errors_pb2.ERROR_REASON_MODEL_INVALID
+
+
+class ConditionUnresolved(DomainError):
+    """A condition on which an answer hangs cannot be evaluated."""
+
+    code = code_pb2.INVALID_ARGUMENT
+    reason = errors_pb2.ERROR_REASON_CONDITION_FAILED
 
 
 class InvalidPageToken(DomainError):
@@ -222,6 +249,20 @@ class PermissionMissing(DomainError):
         super().__init__(f'The API key lacks the permission "{permission}".', permission=permission)
 
 
+class AccessDenied(DomainError):
+    """The user on whose behalf a service calls lacks a relation."""
+
+    code = code_pb2.PERMISSION_DENIED
+    reason = errors_pb2.ERROR_REASON_ACCESS_DENIED
+
+    def __init__(self, relation: str, object_: str) -> None:
+        super().__init__(
+            f"The user on whose behalf the call is made does not have '{relation}' to {object_}.",
+            relation=relation,
+            object=object_,
+        )
+
+
 class NotFound(DomainError):
     """There is no such thing. The id is echoed only where it is an id that the server made."""
 
@@ -285,6 +326,103 @@ class KeyEnded(DomainError):
         super().__init__(
             f"The key {key_id} is revoked, expired or already rotated: create a new one.", type="key", id=key_id
         )
+
+
+class InvitationInvalid(DomainError):
+    """An invitation cannot be accepted (any longer); it is not said why."""
+
+    code = code_pb2.FAILED_PRECONDITION
+    reason = errors_pb2.ERROR_REASON_INVITATION_INVALID
+
+    def __init__(self) -> None:
+        super().__init__("The invitation is unknown, expired, revoked or used: ask for a new one.")
+
+
+class PreconditionFailed(DomainError):
+    """A precondition of a write does not hold."""
+
+    code = code_pb2.FAILED_PRECONDITION
+    reason = errors_pb2.ERROR_REASON_PRECONDITION_FAILED
+
+    def __init__(self, index: int, *, must_exist: bool) -> None:
+        kind = "no relationship fits its filter" if must_exist else "a relationship fits its filter"
+        super().__init__(f"preconditions[{index}] does not hold: {kind}. Nothing was written.", index=str(index))
+        self._violation = (f"preconditions[{index}]", kind)
+
+    def _add_details(self, status: status_pb2.Status) -> None:
+        failure = error_details_pb2.PreconditionFailure()
+        subject, description = self._violation
+        failure.violations.add(type="PRECONDITION", subject=subject, description=description)
+        status.details.add().Pack(failure)
+
+
+class ModelOrphans(DomainError):
+    """Stored relationships do not fit a new permission model: how many, and some of them."""
+
+    code = code_pb2.FAILED_PRECONDITION
+    reason = errors_pb2.ERROR_REASON_MODEL_ORPHANS
+
+    def __init__(self, count: int, examples: Sequence[str]) -> None:
+        super().__init__(
+            f"{count:,} stored relationships do not fit the model, such as {', '.join(examples[:3])}. Delete them, or "
+            "set allow_orphans: they are ignored then.",
+            count=str(count),
+        )
+        self._examples = tuple(examples)
+
+    def _add_details(self, status: status_pb2.Status) -> None:
+        failure = error_details_pb2.PreconditionFailure()
+        for example in self._examples:
+            failure.violations.add(type="ORPHAN", subject=example, description="does not fit the model")
+        status.details.add().Pack(failure)
+
+
+class ModelLacksRelation(DomainError):
+    """The permission model in force does not define what an RPC needs."""
+
+    code = code_pb2.FAILED_PRECONDITION
+    reason = errors_pb2.ERROR_REASON_MODEL_LACKS_RELATION
+
+    def __init__(self, type_: str, relation: str) -> None:
+        super().__init__(
+            f"The permission model in force has no relation '{relation}' of a type '{type_}', which this RPC needs: "
+            "add it, as in the starter model.",
+            type=type_,
+            relation=relation,
+        )
+
+
+class RevisionUnknown(DomainError):
+    """A revision is of another history of the database."""
+
+    code = code_pb2.FAILED_PRECONDITION
+    reason = errors_pb2.ERROR_REASON_REVISION_UNKNOWN
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The revision is of another history of the database, which was restored from a backup since, or of another "
+            "database: forget it."
+        )
+
+
+class LastOwner(DomainError):
+    """An organization would be left without an owner."""
+
+    code = code_pb2.FAILED_PRECONDITION
+    reason = errors_pb2.ERROR_REASON_LAST_OWNER
+
+    def __init__(self) -> None:
+        super().__init__("The last owner of an organization cannot be removed: make somebody else owner first.")
+
+
+class ResolutionLimit(DomainError):
+    """An answer lies beyond a limit: depth, work or time. It is neither an allow nor a deny."""
+
+    code = code_pb2.RESOURCE_EXHAUSTED
+    reason = errors_pb2.ERROR_REASON_RESOLUTION_LIMIT
+
+    def __init__(self, limit: str, message: str) -> None:
+        super().__init__(message, limit=limit)
 
 
 class ServerBusy(DomainError):

@@ -49,5 +49,18 @@ def key_object(key_id: uuid.UUID) -> str:
     return f"key:{key_id}"
 
 
+def organization_object(organization_id: str) -> str:
+    """Name an organization."""
+    return f"organization:{organization_id}"
+
+
+def group_object(group_id: str) -> str:
+    """Name a group."""
+    return f"group:{group_id}"
+
+
+PERMISSION_MODEL = "permission_model"
+"""The node of the permission model in force."""
+
 SIGNING_KEYS = "signing_keys"
 """The node of the set of keys that sign access tokens."""

@@ -7,6 +7,7 @@ caches it knows when it falls (DESIGN.md section 2). Both come from one statemen
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Protocol
 
 from watchword.server.identifiers import (
     SIGNING_KEYS,
@@ -53,6 +54,7 @@ class ServiceKey:
     """A good API key."""
 
     key: PresentedKey
+    permissions: frozenset[str]
     now: datetime
     snapshot: Snapshot
 
@@ -62,11 +64,21 @@ class ServiceKey:
         return (key_object(self.key.key_id), service_object(self.key.service_account_id))
 
 
+class PermissionsOfKeys(Protocol):
+    """Decides which permissions a key has (`access.Permissions`)."""
+
+    def of(self, key: PresentedKey, *, now: datetime) -> frozenset[str]:
+        """All permissions of a key."""
+
+
 class Introspector:
     """Answers for tokens."""
 
-    def __init__(self, database: Database, tokens: AccessTokens, signing: Signing) -> None:
+    def __init__(
+        self, database: Database, tokens: AccessTokens, signing: Signing, permissions: "PermissionsOfKeys"
+    ) -> None:
         self._database = database
+        self._permissions = permissions
         self._tokens = tokens
         self._signing = signing
 
@@ -91,7 +103,8 @@ class Introspector:
             return Inactive.ACCOUNT_DISABLED
         if key.ended(reader.now):
             return Inactive.EXPIRED
-        return ServiceKey(key, reader.now, Snapshot(key.epoch, key.horizon))
+        permissions = self._permissions.of(key, now=reader.now)
+        return ServiceKey(key, permissions, reader.now, Snapshot(key.epoch, key.horizon))
 
     async def access_token(self, text: str) -> UserToken | Inactive:
         """Tell whose an access token is, or why it is not good."""

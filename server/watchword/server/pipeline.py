@@ -2,20 +2,21 @@
 
     decode → admit → authenticate → authorize → validate → answer as before → handle (again, if it collides) → log
 
-Handlers are `async (request, call) -> response`; they raise `DomainError`s and never see gRPC. This replaces
-grpc's interceptors: those are asked anew for every call, cannot catch a message that does not decode (a stock
-server answers UNKNOWN), and hide their order. Here a handler is composed once, at start-up, from its descriptor.
+Handlers are `async (request, call) -> response`, or async iterators where the RPC has a stream; they raise
+`DomainError`s and never see gRPC. This replaces grpc's interceptors: those are asked anew for every call, cannot catch
+a message that does not decode (a stock server answers UNKNOWN), and hide their order. Here a handler is composed once,
+at start-up, from its descriptor.
 Authorization comes before validation, so that nobody learns from errors what they may not see (AIP-211).
 """
 
 import asyncio
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 from uuid import UUID
 
 import grpc
@@ -25,7 +26,7 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 from grpc_status import rpc_status
 
-from watchword.server.access import Authenticator, permission_of
+from watchword.server.access import Authenticator, Authorizer, permission_of
 from watchword.server.call import Call
 from watchword.server.errors import (
     Conflict,
@@ -33,21 +34,27 @@ from watchword.server.errors import (
     InternalError,
     MalformedRequest,
     OnBehalfOfInvalid,
+    RequestTooLarge,
     ServerBusy,
     TimedOut,
 )
 from watchword.server.identifiers import Randomness
 from watchword.server.incidents import describe
 from watchword.server.storage.database import AnswerExists, Database
+from watchword.server.streams import Streams
 from watchword.server.validation import Validators
+from watchword.v1 import options_pb2
 
-Handler = Callable[[Any, Call], Awaitable[Message]]
+AnyHandler = TypeVar("AnyHandler", bound=Callable[..., Awaitable[Message]])
+Context = grpc.aio.ServicerContext[Any, Any]
 
 _TRIES = 3
 _LIMIT_SECONDS = 30
 # Threat: calls that pile up until none is answered in time, from callers with and without a key.
 _MAX_CALLS = 2_000
 _BUSY_FOR = timedelta(seconds=1)
+_MAX_STREAMS = 100
+_MAX_REQUEST_BYTES = 256 * 1024
 _MAX_REQUEST_ID = 128
 _SAFE_IN_IDS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._:/+=-")
 _log = structlog.get_logger("watchword.rpc")
@@ -63,17 +70,22 @@ class _Rpc:
 
     name: str
     permission: str
-    handler: Handler
+    handler: Any
     response: type[Message]
     validate: Callable[[Message], None]
     is_mutation: bool
+    at_once: bool
+    relation: str
+    object: str
+    max_bytes: int
 
 
 class Undecodable:
-    """Stands in for a request whose bytes are no message."""
+    """Stands in for a request whose bytes are no message, or too many."""
 
 
 UNDECODABLE = Undecodable()
+TOO_LARGE = Undecodable()
 
 
 def decoder(message: type[Message], *, max_bytes: int = sys.maxsize) -> Callable[[bytes], Message | Undecodable]:
@@ -81,7 +93,7 @@ def decoder(message: type[Message], *, max_bytes: int = sys.maxsize) -> Callable
 
     def decode(data: bytes) -> Message | Undecodable:
         if len(data) > max_bytes:
-            return UNDECODABLE
+            return TOO_LARGE
         try:
             return message.FromString(data)
         except (DecodeError, RecursionError, ValueError):
@@ -90,17 +102,31 @@ def decoder(message: type[Message], *, max_bytes: int = sys.maxsize) -> Callable
     return decode
 
 
+def at_once(handler: AnyHandler) -> AnyHandler:
+    """Mark a handler whose transaction itself finds out that its call is a repetition: nobody need look before."""
+    handler.at_once = True  # type: ignore[attr-defined]
+    return handler
+
+
 class Pipeline:
     """Composes the handlers of services."""
 
     def __init__(
-        self, database: Database, authenticator: Authenticator, validators: Validators, *, randomness: Randomness
+        self,
+        database: Database,
+        authenticator: Authenticator,
+        authorizer: Authorizer,
+        validators: Validators,
+        *,
+        randomness: Randomness,
     ) -> None:
         self._database = database
         self._authenticator = authenticator
+        self._authorizer = authorizer
         self._validators = validators
         self._randomness = randomness
         self._under_way = 0
+        self._streams = Streams(_MAX_STREAMS)
 
     def service(self, descriptor: ServiceDescriptor, servicer: object) -> grpc.GenericRpcHandler:
         """Compose a service: every RPC that the descriptor names, or none.
@@ -117,6 +143,7 @@ class Pipeline:
         handler = getattr(servicer, method.name, None)
         if handler is None:
             raise MissingHandler(f"{type(servicer).__name__} has no {method.name}.")
+        access = method.GetOptions().Extensions[options_pb2.access]
         rpc = _Rpc(
             name=f"{method.containing_service.name}/{method.name}",
             permission=permission_of(method),
@@ -124,20 +151,35 @@ class Pipeline:
             response=GetMessageClass(method.output_type),
             validate=self._validators.validator_for(method.input_type),
             is_mutation="request_id" in method.input_type.fields_by_name,
+            at_once=getattr(handler, "at_once", False),
+            relation=access.relation,
+            object=access.object,
+            max_bytes=access.max_request_bytes or _MAX_REQUEST_BYTES,
         )
+        coding: dict[str, Any] = {
+            "request_deserializer": decoder(GetMessageClass(method.input_type), max_bytes=rpc.max_bytes),
+            "response_serializer": rpc.response.SerializeToString,
+        }
+        if not method.server_streaming:
+            return grpc.unary_unary_rpc_method_handler(self._unary(rpc), **coding)
+        if method.client_streaming:
+            return grpc.stream_stream_rpc_method_handler(self._streaming(rpc), **coding)
+        return grpc.unary_stream_rpc_method_handler(self._streaming(rpc), **coding)
 
-        async def behavior(request: Message | Undecodable, context: grpc.aio.ServicerContext[Any, Any]) -> Message:
+    def _unary(self, rpc: _Rpc) -> Any:
+        async def behavior(request: Message | Undecodable, context: Context) -> Message:
             return await self._serve(rpc, request, context)
 
-        return grpc.unary_unary_rpc_method_handler(
-            behavior,
-            request_deserializer=decoder(GetMessageClass(method.input_type)),
-            response_serializer=rpc.response.SerializeToString,
-        )
+        return behavior
 
-    async def _serve(
-        self, rpc: _Rpc, request: Message | Undecodable, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> Message:
+    def _streaming(self, rpc: _Rpc) -> Any:
+        async def behavior(requests: Any, context: Context) -> AsyncGenerator[Message, None]:
+            async for response in self._serve_stream(rpc, requests, context):
+                yield response
+
+        return behavior
+
+    async def _serve(self, rpc: _Rpc, request: Message | Undecodable, context: Context) -> Message:
         """Answer one call, and log it: never with anything that came in its request."""
         started = time.perf_counter()
         metadata = _texts(context)
@@ -153,14 +195,59 @@ class Pipeline:
         except TimeoutError:
             failure = TimedOut()
         except Exception as error:  # noqa: BLE001  # whatever it is, the caller gets a status
-            incident = f"incident-{self._randomness(8).hex()}"
-            log.error("incident", incident=incident, **describe(error))  # noqa: TRY400  # no traceback: it may quote data
-            failure = InternalError(incident)
+            failure = self._incident(log, error)
         else:
             log.info("ok", ms=_milliseconds(started))
             return response
         log.info("refused", reason=failure.reason_name(), ms=_milliseconds(started))
         return await _abort(context, failure, request_id)
+
+    async def _serve_stream(self, rpc: _Rpc, requests: Any, context: Context) -> AsyncGenerator[Message, None]:
+        """Answer one call that has a stream, message by message; the time limit is for each of them."""
+        started = time.perf_counter()
+        metadata = _texts(context)
+        request_id = _request_id(metadata.get("x-request-id"), self._randomness)
+        log = _log.bind(rpc=rpc.name, request_id=request_id)
+        context.set_trailing_metadata((("x-request-id", request_id),))
+        failure: DomainError | None = None
+        async with self._streams.one(context):
+            try:
+                call = await self._open_stream(rpc, metadata, request_id, context.peer())
+                if isinstance(requests, Message | Undecodable):
+                    _require_decoded(rpc, requests)
+                    rpc.validate(requests)  # type: ignore[arg-type]
+                    responses = rpc.handler(requests, call)
+                else:
+                    responses = rpc.handler(self._messages(rpc, requests), call)
+                while (response := await asyncio.wait_for(anext(responses, None), _LIMIT_SECONDS)) is not None:
+                    yield response
+            except DomainError as error:
+                failure = error
+            except TimeoutError:
+                failure = TimedOut()
+            except Exception as error:  # noqa: BLE001  # whatever it is, the caller gets a status
+                failure = self._incident(log, error)
+        if failure is not None:
+            log.info("refused", reason=failure.reason_name(), ms=_milliseconds(started))
+            await _abort(context, failure, request_id)
+        log.info("ok", ms=_milliseconds(started))
+
+    async def _open_stream(self, rpc: _Rpc, metadata: Mapping[str, str], request_id: str, peer: str) -> Call:
+        caller = await self._authenticator.caller(metadata.get("authorization"))
+        caller.require(rpc.permission)
+        user_id = await self._user(caller, metadata)
+        return Call(method=rpc.name, request_id=request_id, source=peer, caller=caller, user_id=user_id)
+
+    async def _messages(self, rpc: _Rpc, requests: AsyncIterator[Message | Undecodable]) -> AsyncIterator[Message]:
+        async for request in requests:
+            _require_decoded(rpc, request)
+            rpc.validate(request)  # type: ignore[arg-type]
+            yield request  # type: ignore[misc]
+
+    def _incident(self, log: Any, error: Exception) -> DomainError:
+        incident = f"incident-{self._randomness(8).hex()}"
+        log.error("incident", incident=incident, **describe(error))  # no traceback: it may quote data
+        return InternalError(incident)
 
     @contextmanager
     def _admitted(self) -> Iterator[None]:
@@ -177,20 +264,21 @@ class Pipeline:
     ) -> Message:
         caller = await self._authenticator.caller(metadata.get("authorization"))
         caller.require(rpc.permission)
-        if isinstance(request, Undecodable):
-            raise MalformedRequest
-        rpc.validate(request)
+        _require_decoded(rpc, request)
+        rpc.validate(request)  # type: ignore[arg-type]
         user_id = await self._user(caller, metadata)
+        if rpc.relation and user_id is not None:
+            await self._authorizer.require(user_id, rpc.relation, rpc.object, request)  # type: ignore[arg-type]
         call = Call(
             method=rpc.name,
             request_id=request_id,
             source=peer,
             caller=caller,
             user_id=user_id,
-            request=request,
+            request=request,  # type: ignore[arg-type]
             idempotency_key=getattr(request, "request_id", "") if rpc.is_mutation else "",
         )
-        return await self._handle(rpc, request, call)
+        return await self._handle(rpc, request, call)  # type: ignore[arg-type]
 
     async def _user(self, caller: Any, metadata: Mapping[str, str]) -> UUID | None:
         token = metadata.get("on-behalf-of")
@@ -203,12 +291,13 @@ class Pipeline:
     async def _handle(self, rpc: _Rpc, request: Message, call: Call) -> Message:
         """Run the handler; again as a whole if its transaction collided, which is safe: nothing was committed."""
         for attempt in range(1, _TRIES + 1):
-            if call.idempotency_key:
+            if call.idempotency_key and not (rpc.at_once and attempt == 1):
                 earlier = await self._database.answer_of(call, rpc.response)
                 if earlier is not None:
                     return earlier
             try:
-                return await rpc.handler(request, call)
+                response: Message = await rpc.handler(request, call)
+                return response  # noqa: TRY300  # nothing else can raise here
             except (Conflict, AnswerExists):
                 if attempt == _TRIES:
                     raise Conflict from None
@@ -224,14 +313,21 @@ class Pipeline:
         raise AssertionError("unreachable")
 
 
-async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: DomainError, request_id: str) -> NoReturn:
+def _require_decoded(rpc: _Rpc, request: Message | Undecodable) -> None:
+    if request is TOO_LARGE:
+        raise RequestTooLarge(rpc.max_bytes)
+    if isinstance(request, Undecodable):
+        raise MalformedRequest
+
+
+async def _abort(context: Context, error: DomainError, request_id: str) -> NoReturn:
     status = rpc_status.to_status(error.to_status(request_id))
     # What an abort brings along replaces the trailing metadata that were set before.
     await context.abort(status.code, status.details, (*status.trailing_metadata, ("x-request-id", request_id)))
     raise AssertionError("abort raises")
 
 
-def _texts(context: grpc.aio.ServicerContext[Any, Any]) -> dict[str, str]:
+def _texts(context: Context) -> dict[str, str]:
     """Read the metadata that is text. Of a key given twice, the last value counts, as in grpc itself."""
     return {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
 

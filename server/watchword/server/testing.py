@@ -28,12 +28,11 @@ import psycopg
 import uvloop
 
 from watchword.server import log
-from watchword.server.app import running, server_call, utc_now
+from watchword.server.app import App, running, server_call, utc_now
 from watchword.server.bootstrap import make_administrator
 from watchword.server.config import Argon2Parameters, Config
 from watchword.server.sealing import Keyring
 from watchword.server.storage import tables
-from watchword.server.storage.database import Database
 from watchword.server.storage.embedded import EmbeddedPostgres
 from watchword.server.storage.schema import migrate
 
@@ -60,8 +59,9 @@ class MovableClock:
 class Harness:
     """Carries out the commands of a test run."""
 
-    def __init__(self, database: Database, connection: psycopg.AsyncConnection[Any], clock: MovableClock) -> None:
-        self._database = database
+    def __init__(self, app: App, connection: psycopg.AsyncConnection[Any], clock: MovableClock) -> None:
+        self._database = app.database
+        self._feed = app.feed
         self._connection = connection
         self._clock = clock
         self._rows: list[tuple[str, list[str], list[tuple[Any, ...]]]] = []
@@ -82,6 +82,9 @@ class Harness:
             case "reset":
                 self._clock.offset = timedelta()
                 await self._reset()
+                # What was deleted past the log must not live on in the caches.
+                self._feed.forget()
+                await self._feed.look()
             case "advance":
                 self._clock.offset += timedelta(seconds=float(command["seconds"]))
             case other:
@@ -127,7 +130,7 @@ async def _serve(url: str) -> None:
         running(config, database_url=url, keyring=keyring, clock=clock) as app,
         await psycopg.AsyncConnection.connect(url, autocommit=True) as connection,
     ):
-        harness = Harness(app.database, connection, clock)
+        harness = Harness(app, connection, clock)
         api_key = await harness.start()
         _say({"address": app.address, "api_key": api_key, "database_url": url})
         while line := await asyncio.to_thread(sys.stdin.readline):

@@ -25,6 +25,7 @@ from google.protobuf.struct_pb2 import Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from watchword.server.errors import FieldOutputOnly, InvalidField, UnknownField
+from watchword.server.permissions.names import is_object_id
 from watchword.v1 import options_pb2
 
 _MAX_VIOLATIONS: Final = 20
@@ -218,6 +219,8 @@ def _matching(pattern: str, description: str) -> _Problem:
 
 _NON_CHARACTERS = "".join(chr(plane << 16 | end) for plane in range(17) for end in (0xFFFE, 0xFFFF))
 _unfit_for_line = re.compile(f"[\0-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef{_NON_CHARACTERS}]").search
+_unfit_for_text = re.compile(f"[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef{_NON_CHARACTERS}]").search
+_OBJECT_ID_RULE = "must have letters, digits and any of _ | * @ . + / - only, and no * at the start"
 _plain_username = re.compile(r"[A-Za-z0-9._+-]{1,64}").fullmatch
 _uuid_problem = _matching(
     r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", "must be a UUID: 36 characters, lower case, with hyphens"
@@ -291,6 +294,12 @@ _FORMS: Final[dict[Any, _Problem]] = {
     options_pb2.FORMAT_ANY: lambda _: None,
     options_pb2.FORMAT_OPAQUE: _matching(r"[!-~]*", "must be printable ASCII without spaces"),
     options_pb2.FORMAT_IP_ADDRESS: _ip_address_problem,
+    options_pb2.FORMAT_OBJECT_ID: lambda value: None if is_object_id(value) else _OBJECT_ID_RULE,
+    options_pb2.FORMAT_TEXT: lambda value: (
+        "must be text without control characters other than line feeds, carriage returns and tabs"
+        if _unfit_for_text(value)
+        else None
+    ),
 }
 
 

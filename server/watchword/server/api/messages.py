@@ -3,11 +3,13 @@
 from datetime import UTC, datetime, timedelta
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.json_format import MessageToDict
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from watchword.server import sessions as logic
+from watchword.server.permissions.relationships import Relationship
 from watchword.server.storage import credentials, service_accounts, sessions, users
-from watchword.v1 import credentials_pb2, service_accounts_pb2, sessions_pb2, users_pb2
+from watchword.v1 import credentials_pb2, relationships_pb2, service_accounts_pb2, sessions_pb2, users_pb2
 
 
 def timestamp(time: datetime | None) -> Timestamp | None:
@@ -152,3 +154,29 @@ def credential(row: credentials.Credential) -> credentials_pb2.Credential:
         update_time=timestamp(row.update_time),
         last_used_time=timestamp(row.last_used_time),
     )
+
+
+def relationship(row: Relationship) -> relationships_pb2.Relationship:
+    """Write a relationship."""
+    message = relationships_pb2.Relationship(
+        subject=row.subject,
+        relation=row.relation,
+        object=row.object,
+        expire_time=timestamp(row.expire_time) if row.expire_time is not None else None,
+    )
+    if row.condition is not None:
+        message.condition.name = row.condition
+        if row.context:
+            message.condition.context.update(dict(row.context))
+    return message
+
+
+def read_relationship(message: relationships_pb2.Relationship) -> Relationship:
+    """Read a relationship."""
+    condition = context = expire_time = None
+    if message.HasField("condition"):
+        condition = message.condition.name
+        context = MessageToDict(message.condition.context) if message.condition.HasField("context") else None
+    if message.HasField("expire_time"):
+        expire_time = time(message.expire_time)
+    return Relationship(message.object, message.relation, message.subject, condition, context, expire_time)

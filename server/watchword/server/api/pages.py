@@ -42,7 +42,7 @@ class Pages:
     def __init__(self, keyring: Keyring) -> None:
         self._sealer = keyring.sealer("page_tokens")
 
-    def page(self, request: Message, call: Call) -> Page:
+    def page(self, request: Message, call: Call, *, default_size: int = DEFAULT_SIZE, max_size: int = MAX_SIZE) -> Page:
         """Read which page a list request asks for.
 
         Raises:
@@ -53,13 +53,18 @@ class Pages:
         size, token = request.page_size, request.page_token  # type: ignore[attr-defined]  # every list request has them
         if size < 0:
             raise InvalidField([("page_size", "must not be negative")])
-        query = type(request)()
-        query.CopyFrom(request)
-        query.ClearField("page_size")
-        query.ClearField("page_token")
-        digest = query.SerializeToString(deterministic=True).hex()
-        context = f"{call.caller.service_account_id}/{call.method}/{digest}"
-        return Page(min(size or DEFAULT_SIZE, MAX_SIZE), self._open(token, context) if token else "", context)
+        context = _context(request, call, "page_size", "page_token")
+        return Page(min(size or default_size, max_size), self._open(token, context) if token else "", context)
+
+    def resumed(self, request: Message, token: str, call: Call) -> Page:
+        """Read where a stream is to be resumed.
+
+        Raises:
+            InvalidPageToken: the token was not made for this query.
+
+        """
+        context = _context(request, call, "resume_token")
+        return Page(0, self._open(token, context) if token else "", context)
 
     def _open(self, token: str, context: str) -> str:
         try:
@@ -72,4 +77,18 @@ class Pages:
         if len(rows) <= page.size:
             return rows, ""
         shown = rows[: page.size]
-        return shown, encode(self._sealer.seal(str(key(shown[-1])).encode(), context=page.context))
+        return shown, self.token(page, str(key(shown[-1])))
+
+    def token(self, page: Page, after: str) -> str:
+        """Make the token of the page that begins behind a key."""
+        return encode(self._sealer.seal(after.encode(), context=page.context))
+
+
+def _context(request: Message, call: Call, *left_out: str) -> str:
+    """What a token belongs to: the query, and who asks."""
+    query = type(request)()
+    query.CopyFrom(request)
+    for name in left_out:
+        query.ClearField(name)
+    digest = query.SerializeToString(deterministic=True).hex()
+    return f"{call.caller.service_account_id}/{call.method}/{digest}"

@@ -8,11 +8,15 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from watchword.server.api import messages
 from watchword.server.api.pages import Pages
 from watchword.server.call import SERVER, Call
+from watchword.server.changes import remove_all_about
 from watchword.server.errors import InvalidField, KeyEnded
 from watchword.server.identifiers import Randomness, key_object, service_object
+from watchword.server.permissions.built_in import DEPLOYMENT
+from watchword.server.permissions.standing import Standing
 from watchword.server.storage import service_accounts as storage
 from watchword.server.storage.database import Database, Tx
 from watchword.server.storage.events import Event, EventType
+from watchword.server.storage.relationships import Filter
 from watchword.server.storage.service_accounts import Key, ServiceAccount
 from watchword.server.tokens import hash_of, new_api_key
 from watchword.v1 import service_accounts_pb2 as pb
@@ -20,15 +24,23 @@ from watchword.v1 import service_accounts_pb2 as pb
 _DEFAULT_OVERLAP = timedelta(hours=24)
 _MAX_OVERLAP = timedelta(days=30)
 _SHORTEST_LIFE = timedelta(seconds=1)
+_MAX_GRANTS = 1_000
 
 
 class ServiceAccountService:
     """Serves accounts of programs and their API keys."""
 
     def __init__(
-        self, database: Database, pages: Pages, *, permissions: frozenset[str], randomness: Randomness
+        self,
+        database: Database,
+        standing: Standing,
+        pages: Pages,
+        *,
+        permissions: frozenset[str],
+        randomness: Randomness,
     ) -> None:
         self._database = database
+        self._standing = standing
         self._pages = pages
         self._permissions = permissions
         self._randomness = randomness
@@ -113,6 +125,7 @@ class ServiceAccountService:
                 if keys:
                     names = tuple(key_object(key_id) for key_id in keys)
                     tx.record(Event(EventType.KEY_REVOKED, names, nodes=names, payload={"reason": "account_deleted"}))
+                await remove_all_about(tx, self._standing, [service_object(account.service_account_id)])
             return tx.answered(
                 pb.DeleteServiceAccountResponse(service_account=messages.service_account(account), revision=tx.revision)
             )
@@ -127,6 +140,7 @@ class ServiceAccountService:
         async with self._database.write(call) as tx:
             account = await tx.service_accounts.lock(request.service_account_id)
             account.require_not_deleted()
+            await _require_grants(tx, account)
             key, text = await self._create_key(
                 tx,
                 account.service_account_id,
@@ -159,6 +173,7 @@ class ServiceAccountService:
             # The account's row before the key's, as everywhere: its deletion must not miss the new key.
             account = await tx.service_accounts.lock(found.service_account_id)
             account.require_not_deleted()
+            await _require_grants(tx, account)
             old = await tx.service_accounts.lock_key(found.key_id)
             # Threat: who may make keys rotates an administrator's and gets the successor.
             _require_all(call, old)
@@ -227,6 +242,18 @@ async def _require_no_less(tx: Tx, account: ServiceAccount) -> None:
     """
     for key in await tx.service_accounts.living_keys(account.service_account_id):
         _require_all(tx.call, key)
+    await _require_grants(tx, account)
+
+
+async def _require_grants(tx: Tx, account: ServiceAccount) -> None:
+    """Let nobody have a hand in an account that was granted, by relationships, what they may not do themselves.
+
+    Threat: every key of the account can do all of that, so who may make keys makes one there.
+    """
+    asked = Filter(object=DEPLOYMENT, subject=service_object(account.service_account_id))
+    for grant in await tx.relationships.page(asked, after=None, size=_MAX_GRANTS):
+        if grant.expire_time is None or grant.expire_time > tx.now:
+            tx.call.caller.require(grant.relation)
 
 
 def _require_all(call: Call, key: Key) -> None:

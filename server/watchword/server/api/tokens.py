@@ -109,7 +109,7 @@ def _api_key(answer: ServiceKey) -> pb.IntrospectTokenResponse:
         kind=pb.TOKEN_KIND_API_KEY,
         subject=f"service:{key.service_account_id}",
         key_id=str(key.key_id),
-        permissions=key.permissions,
+        permissions=sorted(answer.permissions),
         issue_time=messages.timestamp(key.create_time),
         expire_time=messages.timestamp(end),
         remaining_lifetime=messages.duration(end - answer.now) if end else None,

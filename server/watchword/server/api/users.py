@@ -12,9 +12,11 @@ from watchword.server import sessions as logic
 from watchword.server.api import messages
 from watchword.server.api.pages import Pages
 from watchword.server.call import Call
+from watchword.server.changes import remove_all_about
 from watchword.server.errors import InvalidField, NotFound
 from watchword.server.identifiers import user_object
 from watchword.server.passwords import PasswordHasher
+from watchword.server.permissions.standing import Standing
 from watchword.server.storage import users as storage
 from watchword.server.storage.database import Database, Tx
 from watchword.server.storage.events import Event, EventType
@@ -35,9 +37,10 @@ _IDENTIFIERS = frozenset({"email", "username", "external_id"})
 class UserService:
     """Serves accounts of people."""
 
-    def __init__(self, database: Database, passwords: PasswordHasher, pages: Pages) -> None:
+    def __init__(self, database: Database, passwords: PasswordHasher, standing: Standing, pages: Pages) -> None:
         self._database = database
         self._passwords = passwords
+        self._standing = standing
         self._pages = pages
 
     async def CreateUser(self, request: pb.CreateUserRequest, call: Call) -> pb.CreateUserResponse:
@@ -155,6 +158,8 @@ class UserService:
                 tx.record(_event(EventType.ACCOUNT_PURGED, user, changes_status=True))
                 await logic.end_all(tx, user.user_id, ACCOUNT_DISABLED)
                 await tx.credentials.remove_all(user.user_id)
+                # Also what makes them an organization's last owner: who goes for good cannot be held back by a role.
+                await remove_all_about(tx, self._standing, [user_object(user.user_id)])
             return tx.answered(pb.DeleteUserResponse(user=messages.user(user), revision=tx.revision))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 DEPTH: Final = 25
 """OpenFGA's limit on resolution depth."""
@@ -38,8 +38,7 @@ class Limits:
     list_work: int = 2_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What a check came to.
 
     missing: the parameters of conditions that the context lacks, sorted; empty unless CONDITIONAL.
@@ -97,6 +96,7 @@ class Limit(StrEnum):
 
     DEPTH = "depth"
     WORK = "work"
+    TIME = "time"
 
 
 class LimitMet(Unanswerable):

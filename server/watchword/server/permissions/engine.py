@@ -56,8 +56,9 @@ class Engine:
     ) -> Answer:
         """Whether a subject has a relation to an object. The subject may be a set or everybody of a type."""
         ledger = self._ledger(self._limits.work, context, contextual)
-        self._require(subject, relation, object_)
-        decision, missing = conclude(Walk(ledger, subject, limits=self._limits), f"{object_}#{relation}")
+        asked = self._plan.asked(relation, object_)
+        self._plan.require_subject(subject)
+        decision, missing = conclude(Walk(ledger, subject, limits=self._limits), object_, asked)
         return Answer(decision, missing, frozenset(ledger.read), ledger.until)
 
     def list_objects(
@@ -87,11 +88,10 @@ class Engine:
     ) -> Listing:
         """All subjects of some kinds, each `type` or `type#relation`, that have a relation to an object."""
         ledger = self._ledger(self._limits.list_work, context, contextual)
-        self._plan.require_object(object_)
-        self._plan.require_relation(object_.partition(":")[0], relation)
+        asked = self._plan.asked(relation, object_)
         for subject_filter in filters:
             self._plan.require_filter(subject_filter)
-        return list_subjects(ledger, f"{object_}#{relation}", frozenset(filters), limits=self._limits)
+        return list_subjects(ledger, object_, asked, frozenset(filters), limits=self._limits)
 
     def explain(
         self,
@@ -104,17 +104,15 @@ class Engine:
     ) -> Explanation:
         """What `check` answers, with its reasons."""
         ledger = self._ledger(self._limits.work, context, contextual)
-        self._require(subject, relation, object_)
-        return explain(ledger, subject, f"{object_}#{relation}", limits=self._limits)
-
-    def _require(self, subject: str, relation: str, object_: str) -> None:
-        self._plan.require_object(object_)
-        self._plan.require_relation(object_.partition(":")[0], relation)
+        asked = self._plan.asked(relation, object_)
         self._plan.require_subject(subject)
+        return explain(ledger, subject, object_, asked, limits=self._limits)
 
     def _ledger(self, work: int, context: Mapping[str, Any], contextual: Sequence[Relationship]) -> Ledger:
-        for index, relationship in enumerate(contextual):
-            if misfit := self._plan.misfit(relationship):
-                raise InvalidQuestion(f"contextual_relationships[{index}]", misfit)
-        reader = Overlay(self._reader, contextual) if contextual else self._reader
-        return Ledger(self._plan, reader, now=self._now, work=work, context=context)
+        reader = self._reader
+        if contextual:
+            for index, relationship in enumerate(contextual):
+                if misfit := self._plan.misfit(relationship):
+                    raise InvalidQuestion(f"contextual_relationships[{index}]", misfit)
+            reader = Overlay(reader, contextual)
+        return Ledger(self._plan, reader, self._now, work, context)

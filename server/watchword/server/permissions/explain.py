@@ -21,6 +21,7 @@ from watchword.server.permissions.model import (
     Union,
     operands,
 )
+from watchword.server.permissions.plan import RelationPlan
 from watchword.server.permissions.relationships import Relationship, shape
 from watchword.server.permissions.rewrites import NO, OPEN, YES, Verdict, both, either, opposite
 from watchword.server.permissions.sweep import conclude
@@ -101,11 +102,11 @@ class Explanation:
         return tuple(found)
 
 
-def explain(ledger: Ledger, subject: str, node: str, *, limits: Limits) -> Explanation:
-    """Check, and say why."""
+def explain(ledger: Ledger, subject: str, object_: str, plan: RelationPlan, *, limits: Limits) -> Explanation:
+    """Check a relation to an object, and say why."""
     walk = Walk(ledger, subject, limits=limits)
-    decision, missing = conclude(walk, node)
-    tree = _Teller(ledger, walk, decision).node(node)
+    decision, missing = conclude(walk, object_, plan)
+    tree = _Teller(ledger, walk, decision).node(object_ + plan.suffix)
     return Explanation(Answer(decision, missing, frozenset(ledger.read), ledger.until), tree)
 
 
@@ -118,7 +119,8 @@ class _Teller:
         self._ledger = ledger
         self._walk = walk
         # What decided a node was itself decided before it. To keep to that order is to give a reason and no circle.
-        self._ranks = {name: rank for rank, name in enumerate(walk.settled)}
+        decided = (name for name, verdict in walk.settled.items() if verdict != OPEN)
+        self._ranks = {name: rank for rank, name in enumerate(decided)}
         open_ = Decision.CONDITIONAL if decision == Decision.CONDITIONAL else Decision.DENIED
         self._decisions = {YES: Decision.ALLOWED, NO: Decision.DENIED, OPEN: open_}
         self._path: set[str] = set()
@@ -224,7 +226,7 @@ class _Teller:
     def _grantable(self, node: str) -> bool:
         """Whether the model lets the subject be named at a node."""
         shapes = self._walk.plan.relations(node)[node.partition("#")[2]].shapes
-        return self._walk.names[0][1] in shapes
+        return self._walk.shape in shapes
 
     def _why(
         self, row: Relationship, leaf: This | TupleToUserset, node: str, holds: Verdict

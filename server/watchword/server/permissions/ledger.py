@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from watchword.server.permissions.answers import ConditionFailed, Limit, LimitMet
 from watchword.server.permissions.plan import Plan
@@ -26,7 +26,7 @@ class Ledger:
     __slots__ = ("_outcomes", "context", "now", "plan", "read", "reader", "until", "work")
 
     def __init__(
-        self, plan: Plan, reader: RelationshipReader, *, now: datetime, work: int, context: Mapping[str, Any]
+        self, plan: Plan, reader: RelationshipReader, now: datetime, work: int, context: Mapping[str, Any]
     ) -> None:
         self.plan: Final = plan
         self.reader: Final = reader
@@ -35,22 +35,27 @@ class Ledger:
         self.work = work
         self.read: Final[set[str]] = set()
         self.until: datetime | None = None
-        self._outcomes: dict[tuple[str, str], Outcome] = {}
+        self._outcomes: dict[tuple[str, str], Outcome] | None = None
 
     def holds(self, row: Relationship, allowed: frozenset[str | None]) -> Verdict:
         """Whether a relationship counts, given the conditions that the model lets it have."""
-        self.spend()
-        if row.condition not in allowed:
+        self.work -= 1
+        if self.work < 0:
+            self.exhausted()
+        condition = row.condition
+        if condition not in allowed:
             return NO
-        if row.expire_time is not None:
-            if row.expire_time <= self.now:
+        if (expire_time := row.expire_time) is not None:
+            if expire_time <= self.now:
                 return NO
-            if self.until is None or row.expire_time < self.until:
-                self.until = row.expire_time
-        return YES if row.condition is None else self.outcome(row).verdict
+            if self.until is None or expire_time < self.until:
+                self.until = expire_time
+        return YES if condition is None else self.outcome(row).verdict
 
     def outcome(self, row: Relationship) -> Outcome:
         """What the condition of a relationship comes to; it has one, and the model knows it."""
+        if self._outcomes is None:
+            self._outcomes = {}
         key = (row.node, row.subject)
         if (outcome := self._outcomes.get(key)) is None:
             outcome = self._outcomes[key] = self._evaluate(row)
@@ -76,5 +81,10 @@ class Ledger:
         """
         self.work -= 1
         if self.work < 0:
-            message = "The answer needs more relationships to be read than the limit allows: ask a narrower question."
-            raise LimitMet(Limit.WORK, message)
+            self.exhausted()
+
+    @staticmethod
+    def exhausted() -> NoReturn:
+        """Raise for too much work."""
+        message = "The answer needs more relationships to be read than the limit allows: ask a narrower question."
+        raise LimitMet(Limit.WORK, message)

@@ -7,7 +7,7 @@ allowed for certain: that very way is the reason a check would find. Every other
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from watchword.server.permissions.answers import Decision, Limits, Listing
 from watchword.server.permissions.ledger import Ledger
@@ -21,9 +21,10 @@ from watchword.server.permissions.model import (
     operands,
 )
 from watchword.server.permissions.names import WILDCARD
+from watchword.server.permissions.plan import RelationPlan
 from watchword.server.permissions.relationships import Relationship, shape
 from watchword.server.permissions.rewrites import NO, OPEN, YES, Verdict
-from watchword.server.permissions.routes import Leaf, Routes
+from watchword.server.permissions.routes import Leaf
 from watchword.server.permissions.sweep import conclude
 from watchword.server.permissions.walk import Walk
 
@@ -56,52 +57,95 @@ class _Candidates:
 
 def list_objects(ledger: Ledger, subject: str, relation: str, type_: str, *, limits: Limits) -> Listing:
     """All objects of a type to which a subject has a relation."""
-    routes = ledger.plan.routes(type_, relation)
+    plan = ledger.plan.types[type_][relation]
     walk = _SharedWalk(ledger, subject, limits=limits)
-    candidates = _Candidates(depth=limits.depth)
-    for name, _ in walk.names:
-        candidates.add(name, certain=True, depth=-1)
-    found: dict[str, bool] = {}
-    for name, certain, depth in candidates:
-        ledger.spend()
-        if shape(name) == f"{type_}#{relation}":
-            object_ = name.partition("#")[0]
-            found[object_] = found.get(object_, False) or certain
-        _follow(ledger, routes, candidates, name, certain=certain, depth=depth + 1)
-    names = [object_ for object_, certain in found.items() if certain]
+    search = _ObjectSearch(ledger, plan, limits=limits)
+    search.run(walk)
+    names = [object_ for object_, certain in search.found.items() if certain]
     conditional = {}
-    for object_ in (object_ for object_, certain in found.items() if not certain):
-        verdict = walk.start(f"{object_}#{relation}")
+    for object_ in (object_ for object_, certain in search.found.items() if not certain):
+        verdict = walk.start(object_, plan)
         if verdict == OPEN:
-            decision, missing = conclude(Walk(ledger, subject, limits=limits), f"{object_}#{relation}")
+            decision, missing = conclude(Walk(ledger, subject, limits=limits), object_, plan)
             if decision == Decision.CONDITIONAL:
                 conditional[object_] = missing
             verdict = YES if decision == Decision.ALLOWED else NO
         if verdict == YES:
             names.append(object_)
-    return Listing(tuple(sorted(names)), conditional, nodes=frozenset(routes.read), until=ledger.until)
+    nodes = frozenset(ledger.plan.routes(type_, relation).read)
+    return Listing(tuple(sorted(names)), conditional, nodes=nodes, until=ledger.until)
 
 
-def _follow(ledger: Ledger, routes: Routes, candidates: _Candidates, name: str, *, certain: bool, depth: int) -> None:
-    """Note the nodes that a subject may be in because it has this name, or is in this node."""
-    types = ledger.plan.types
-    own = shape(name)
-    for (type_, granted), enough in routes.direct.get(own, {}).items():
-        allowed = types[type_][granted].shapes[own]
-        for row in ledger.reader.reverse(name, type_, granted):
-            if (holds := ledger.holds(row, allowed)) != NO:
-                candidates.add(row.node, certain=certain and enough and holds == YES, depth=depth)
-    object_, hash_, relation = name.partition("#")
-    if not hash_:
-        return
-    key = object_.partition(":")[0], relation
-    for computed, enough in routes.computed.get(key, {}).items():
-        candidates.add(f"{object_}#{computed}", certain=certain and enough, depth=depth)
-    for ((type_, tupleset), followed), enough in routes.objects.get(key, {}).items():
-        allowed = types[type_][tupleset].shapes[key[0]]
-        for row in ledger.reader.reverse(object_, type_, tupleset):
-            if (holds := ledger.holds(row, allowed)) != NO:
-                candidates.add(f"{row.object}#{followed}", certain=certain and enough and holds == YES, depth=depth)
+class _ObjectSearch:
+    """Collects the objects of one relation to which ways lead from a subject.
+
+    found: each with whether it is certain that the subject has the relation to it.
+    """
+
+    __slots__ = ("_candidates", "_depth", "_ledger", "_routes", "_target", "found")
+
+    def __init__(self, ledger: Ledger, target: RelationPlan, *, limits: Limits) -> None:
+        self._ledger = ledger
+        self._routes = ledger.plan.routes(target.type, target.name)
+        self._target = target
+        self._depth = limits.depth
+        self._candidates = _Candidates(depth=limits.depth)
+        self.found: dict[str, bool] = {}
+
+    def run(self, walk: Walk) -> None:
+        """Follow the subject's relationships, and those of the nodes that it is in, to wherever they lead."""
+        for name, _ in walk.names():
+            self._candidates.add(name, certain=True, depth=-1)
+        for name, certain, depth in self._candidates:
+            self._ledger.spend()
+            if shape(name) == f"{self._target.type}{self._target.suffix}":
+                object_ = name.partition("#")[0]
+                self.found[object_] = self.found.get(object_, False) or certain
+            self._follow(name, certain=certain, depth=depth + 1)
+
+    def _follow(self, name: str, *, certain: bool, depth: int) -> None:
+        """Note the nodes that a subject may be in because it has this name, or is in this node."""
+        routes, reader, types = self._routes, self._ledger.reader, self._ledger.plan.types
+        own = shape(name)
+        for (type_, granted), enough in routes.direct.get(own, {}).items():
+            plan = types[type_][granted]
+            rows = reader.reverse(name, type_, granted)
+            self._note(rows, plan.shapes[own], plan, certain=certain and enough, depth=depth)
+        object_, hash_, relation = name.partition("#")
+        if not hash_:
+            return
+        key = object_.partition(":")[0], relation
+        for computed, enough in routes.computed.get(key, {}).items():
+            self._candidates.add(f"{object_}#{computed}", certain=certain and enough, depth=depth)
+        for ((type_, tupleset), followed), enough in routes.objects.get(key, {}).items():
+            allowed = types[type_][tupleset].shapes[key[0]]
+            rows = reader.reverse(object_, type_, tupleset)
+            self._note(rows, allowed, types[type_][followed], certain=certain and enough, depth=depth)
+
+    def _note(
+        self,
+        rows: Iterable[Relationship],
+        allowed: frozenset[str | None],
+        plan: RelationPlan,
+        *,
+        certain: bool,
+        depth: int,
+    ) -> None:
+        """Note a relation to the objects of those relationships that count."""
+        ledger, found, suffix = self._ledger, self.found, plan.suffix
+        # The longest lists come from what is asked for, and leads to nothing else. That need not be followed.
+        last = plan is self._target and not self._routes.leads_on(plan.type, plan.name)
+        if last:
+            certain = certain and depth <= self._depth
+        for row in rows:
+            holds = ledger.holds(row, allowed)
+            if holds == NO:
+                continue
+            if last:
+                object_ = row.object
+                found[object_] = (certain and holds == YES) or found.get(object_, False)
+            else:
+                self._candidates.add(row.object + suffix, certain=certain and holds == YES, depth=depth)
 
 
 class _SharedWalk(Walk):
@@ -111,14 +155,20 @@ class _SharedWalk(Walk):
     there, and a list must not know better than a check.
     """
 
-    __slots__ = ("_heights", "_reach")
+    __slots__ = ("_entered", "_heights", "_reach")
 
     def __init__(self, ledger: Ledger, subject: str, *, limits: Limits) -> None:
         super().__init__(ledger, subject, limits=limits)
+        self._entered: set[str] = set()
         self._heights: dict[str, int] = {}
         self._reach = 0
 
-    def node(self, name: str, depth: int) -> Verdict:
+    def start(self, object_: str, plan: RelationPlan) -> Verdict:
+        """Decide a node as far as a walk from there gets."""
+        self._entered.clear()
+        return self.node(object_ + plan.suffix, object_, plan, 0)
+
+    def node(self, name: str, object_: str, plan: RelationPlan, depth: int) -> Verdict:
         """See `Walk.node`."""
         if name == self.subject:
             return YES
@@ -126,11 +176,12 @@ class _SharedWalk(Walk):
         if height is not None and depth + height <= self.limit:
             self._reach = max(self._reach, depth + height)
             return self.settled[name]
-        if name in self._seen or depth > self.dive:
+        if name in self._entered or depth > self.dive:
             return OPEN
-        self._seen.add(name)
+        self.ledger.spend()
+        self._entered.add(name)
         reach, self._reach = self._reach, depth
-        verdict = self.enter(name, depth)
+        verdict = plan.decide(self, object_, name, depth + 1)
         if verdict != OPEN:
             self.settled[name] = verdict
             self._heights[name] = self._reach - depth
@@ -141,9 +192,11 @@ class _SharedWalk(Walk):
 # ----- subjects -------------------------------------------------------------------------------------------------------
 
 
-def list_subjects(ledger: Ledger, node: str, filters: frozenset[str], *, limits: Limits) -> Listing:
-    """All subjects of some kinds that are in a node."""
-    search = _Search(ledger, node, filters, limits=limits)
+def list_subjects(
+    ledger: Ledger, object_: str, plan: RelationPlan, filters: frozenset[str], *, limits: Limits
+) -> Listing:
+    """All subjects of some kinds that have a relation to an object."""
+    search = _Search(ledger, object_ + plan.suffix, filters, limits=limits)
     search.run(with_subtracted=False)
     if search.everybody:
         # Somebody who is named only in what is taken away may be in, or left out of, what everybody is in.
@@ -155,7 +208,7 @@ def list_subjects(ledger: Ledger, node: str, filters: frozenset[str], *, limits:
         if certain:
             names.append(subject)
             continue
-        decision, missing = conclude(Walk(ledger, subject, limits=limits), node)
+        decision, missing = conclude(Walk(ledger, subject, limits=limits), object_, plan)
         if decision == Decision.ALLOWED:
             names.append(subject)
         elif decision == Decision.CONDITIONAL:
@@ -202,7 +255,7 @@ class _Search:
     def _note(self, subject: str, *, certain: bool) -> None:
         own = shape(subject)
         if own.removesuffix(f":{WILDCARD}") in self._filters:
-            self.found[subject] = self.found.get(subject, False) or certain
+            self.found[subject] = certain or self.found.get(subject, False)
             self.everybody = self.everybody or own.endswith(WILDCARD)
 
     def _leaf(self, nodes: _Candidates, leaf: Leaf, node: str, *, certain: bool, depth: int) -> None:
@@ -212,26 +265,34 @@ class _Search:
             case ComputedUserset(name):
                 nodes.add(f"{object_}#{name}", certain=certain, depth=depth)
             case TupleToUserset(name, tupleset):
-                for row, holds in self._rows(f"{object_}#{tupleset}", sets_only=False):
+                for row, _, holds in self._rows(f"{object_}#{tupleset}", sets_only=False):
                     if ledger.plan.has(row.subject, name):
                         nodes.add(f"{row.subject}#{name}", certain=certain and holds == YES, depth=depth)
             case This():
-                shapes = ledger.plan.relations(node)[node.partition("#")[2]].shapes
-                named = any(name.removesuffix(f":{WILDCARD}") in self._filters for name in shapes if "#" not in name)
-                for row, holds in self._rows(node, sets_only=not named):
-                    if "#" in row.subject:
-                        nodes.add(row.subject, certain=certain and holds == YES, depth=depth)
-                    else:
-                        self._note(row.subject, certain=certain and holds == YES)
+                self._this(nodes, node, certain=certain, depth=depth)
 
-    def _rows(self, node: str, *, sets_only: bool) -> Iterator[tuple[Relationship, Verdict]]:
-        """The relationships at a node that count, or may."""
+    def _this(self, nodes: _Candidates, node: str, *, certain: bool, depth: int) -> None:
+        shapes = self._ledger.plan.relations(node)[node.partition("#")[2]].shapes
+        listed = {name for name in shapes if name.removesuffix(f":{WILDCARD}") in self._filters and "#" not in name}
+        found = self.found
+        for row, own, holds in self._rows(node, sets_only=not listed):
+            subject = row.subject
+            if own in listed:
+                found[subject] = (certain and holds == YES) or found.get(subject, False)
+                if own[-1] == WILDCARD:
+                    self.everybody = True
+            elif "#" in own:
+                nodes.add(subject, certain=certain and holds == YES, depth=depth)
+
+    def _rows(self, node: str, *, sets_only: bool) -> Iterator[tuple[Relationship, str, Verdict]]:
+        """The relationships at a node that count, or may, with the shape of their subjects."""
         ledger = self._ledger
         ledger.read.add(node)
         shapes = ledger.plan.relations(node)[node.partition("#")[2]].shapes
         for row in ledger.reader.sets(node) if sets_only else ledger.reader.all(node):
-            if (allowed := shapes.get(shape(row.subject))) and (holds := ledger.holds(row, allowed)) != NO:
-                yield row, holds
+            own = shape(row.subject)
+            if own in shapes and (holds := ledger.holds(row, shapes[own])) != NO:
+                yield row, own, holds
 
 
 def _parts(part: Rewrite, *, with_subtracted: bool, certain: bool = True) -> Iterator[tuple[Leaf, bool]]:

@@ -1,26 +1,38 @@
 """A sound model, prepared once for all the questions that will be asked of it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 from watchword.server.permissions.answers import ConditionFailed, InvalidQuestion
 from watchword.server.permissions.conditions import CompiledCondition
 from watchword.server.permissions.model import Model, Relation, Rewrite, operands
-from watchword.server.permissions.names import InvalidName, parse_object, parse_subject
+from watchword.server.permissions.names import MAX_OBJECT, InvalidName, is_object_id, parse_object, parse_subject
 from watchword.server.permissions.relationships import Relationship, shape
 from watchword.server.permissions.rewrites import Decide, Shapes, compile_rewrite
 from watchword.server.permissions.routes import Routes, TypeRelation
 
+_MAX_FRAMES: Final = 400
+"""How much of the stack a walk may take. Python's own limit is 1,000, shared with whoever asks."""
+_SUBJECTS: Final = 8192
+"""How many subjects that made sense are remembered: who asks once asks again, in a batch a hundred times."""
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True, eq=False)
 class RelationPlan:
-    """A relation of a type: its definition, whom it can be granted to, and the function that decides it."""
+    """A relation of a type: its definition, whom it can be granted to, and the function that decides it.
 
+    suffix: what makes an object a node of the relation, `#relation`.
+    decide: set last, when all relations are there that a definition may lead to.
+    """
+
+    type: str
     name: str
     rewrite: Rewrite
     shapes: Shapes
-    decide: Decide
+    suffix: str
+    decide: Decide = field(init=False, repr=False)
 
 
 class Plan:
@@ -36,11 +48,18 @@ class Plan:
         self.model: Final = model
         self.conditions: Final = {name: CompiledCondition(item) for name, item in model.conditions.items()}
         self._routes: dict[TypeRelation, Routes] = {}
-        self.nesting: Final = max((_nesting(item.rewrite) for _, item in model.relations()), default=0)
-        """How deep operators nest in a definition."""
+        self.require_subject: Final = lru_cache(maxsize=_SUBJECTS)(self._require_subject)
+        """Raise InvalidQuestion unless a text names an object, a set, or everybody of a type of the model."""
+        nesting = max((_nesting(item.rewrite) for _, item in model.relations()), default=0)
+        self.dive: Final = _MAX_FRAMES // (nesting + 2)
+        """How many nodes deep a walk may go, for its definitions not to exhaust the stack."""
         self.types: Final[Mapping[str, Mapping[str, RelationPlan]]] = {
-            name: _relations(definition.relations) for name, definition in model.types.items()
+            type_: {name: _relation(type_, name, item) for name, item in definition.relations.items()}
+            for type_, definition in model.types.items()
         }
+        for relations in self.types.values():
+            for plan in relations.values():
+                plan.decide = compile_rewrite(plan.rewrite, plan, self.types)
 
     def routes(self, type_: str, relation: str) -> Routes:
         """How to get to a relation from subjects. Made when first asked for."""
@@ -64,26 +83,33 @@ class Plan:
 
     # ----- what questions may say -------------------------------------------------------------------------------------
 
-    def require_object(self, object_: str) -> None:
-        """Raise InvalidQuestion unless it names an object of a type of the model."""
+    def asked(self, relation: str, object_: str) -> RelationPlan:
+        """The relation that a question is about. Raise InvalidQuestion unless the object is one and its type has it."""
+        type_, _, id_ = object_.partition(":")
+        relations = self.types.get(type_)
+        # A type that the model has is well named.
+        if relations is not None and relation in relations and is_object_id(id_) and len(object_) <= MAX_OBJECT:
+            return relations[relation]
         try:
-            type_ = parse_object(object_).type
+            parse_object(object_)
         except InvalidName as error:
             raise InvalidQuestion("object", str(error)) from None
         self.require_type(type_, field="object")
+        return self.require_relation(type_, relation)
 
     def require_type(self, type_: str, *, field: str) -> None:
         """Raise InvalidQuestion unless the model has the type."""
         if type_ not in self.types:
             raise InvalidQuestion(field, "is of a type that the permission model does not have")
 
-    def require_relation(self, type_: str, relation: str) -> None:
-        """Raise InvalidQuestion unless the type has the relation."""
-        if relation not in self.types[type_]:
-            raise InvalidQuestion("relation", f"is no relation that the permission model has for the type '{type_}'")
+    def require_relation(self, type_: str, relation: str) -> RelationPlan:
+        """The relation of a type that the model has. Raise InvalidQuestion unless the type has it."""
+        if (plan := self.types[type_].get(relation)) is None:
+            message = f"is no relation that the permission model has for the type '{type_}'"
+            raise InvalidQuestion("relation", message)
+        return plan
 
-    def require_subject(self, subject: str) -> None:
-        """Raise InvalidQuestion unless it names an object, a set, or everybody of a type of the model."""
+    def _require_subject(self, subject: str) -> None:
         try:
             name = parse_subject(subject)
         except InvalidName as error:
@@ -138,12 +164,8 @@ class Plan:
         return None
 
 
-def _relations(relations: Mapping[str, Relation]) -> dict[str, RelationPlan]:
-    shapes = {name: _shapes(relation) for name, relation in relations.items()}
-    return {
-        name: RelationPlan(name, item.rewrite, shapes[name], compile_rewrite(item.rewrite, shapes[name], shapes))
-        for name, item in relations.items()
-    }
+def _relation(type_: str, name: str, item: Relation) -> RelationPlan:
+    return RelationPlan(type_, name, item.rewrite, _shapes(item), f"#{name}")
 
 
 def _nesting(rewrite: Rewrite) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from watchword.server.permissions.names import WILDCARD
 
@@ -51,35 +51,42 @@ class RelationshipReader(Protocol):
         """The relationships of exactly this subject at the nodes of one relation of one type. For lists of objects."""
 
 
+_Rows = dict[str, Relationship]
+_NO_ROWS: Final[_Rows] = {}
+
+
 class Relationships:
     """A reader over relationships in memory. The last of several with the same object, relation and subject counts."""
 
     def __init__(self, relationships: Iterable[Relationship] = ()) -> None:
-        self._nodes: dict[str, dict[str, Relationship]] = {}
-        self._sets: dict[str, dict[str, Relationship]] = {}
-        self._reverse: dict[tuple[str, str, str], dict[str, Relationship]] = {}
+        self._nodes: dict[str, tuple[_Rows, _Rows]] = {}
+        """All relationships at a node, and those whose subject is a set, by subject. One place to look for both."""
+        self._reverse: dict[tuple[str, str, str], _Rows] = {}
         for relationship in relationships:
             node, subject = relationship.node, relationship.subject
-            self._nodes.setdefault(node, {})[subject] = relationship
+            rows, sets = self._nodes.get(node) or ({}, _NO_ROWS)
+            rows[subject] = relationship
             if "#" in subject:
-                self._sets.setdefault(node, {})[subject] = relationship
+                sets = sets or {}
+                sets[subject] = relationship
+            self._nodes[node] = rows, sets
             key = (subject, relationship.object.partition(":")[0], relationship.relation)
             self._reverse.setdefault(key, {})[node] = relationship
 
     def direct(self, node: str, subject: str) -> Relationship | None:
         """See `RelationshipReader`."""
-        rows = self._nodes.get(node)
-        return rows.get(subject) if rows else None
+        found = self._nodes.get(node)
+        return found[0].get(subject) if found else None
 
     def sets(self, node: str) -> Iterable[Relationship]:
         """See `RelationshipReader`."""
-        rows = self._sets.get(node)
-        return rows.values() if rows else ()
+        found = self._nodes.get(node)
+        return found[1].values() if found else ()
 
     def all(self, node: str) -> Iterable[Relationship]:
         """See `RelationshipReader`."""
-        rows = self._nodes.get(node)
-        return rows.values() if rows else ()
+        found = self._nodes.get(node)
+        return found[0].values() if found else ()
 
     def reverse(self, subject: str, type_: str, relation: str) -> Iterable[Relationship]:
         """See `RelationshipReader`."""
@@ -117,8 +124,8 @@ class Overlay:
 
 def shape(subject: str) -> str:
     """What a type restriction says of such subjects: `user`, `user:*` or `group#member`."""
-    name, hash_, relation = subject.partition("#")
-    type_, _, id_ = name.partition(":")
-    if hash_:
-        return f"{type_}#{relation}"
-    return f"{type_}:{WILDCARD}" if id_ == WILDCARD else type_
+    type_, _, id_ = subject.partition(":")
+    if "#" not in subject:
+        return f"{type_}:{WILDCARD}" if id_ == WILDCARD else type_
+    object_, _, relation = subject.partition("#")
+    return f"{object_.partition(':')[0]}#{relation}"

@@ -71,6 +71,11 @@ class Routes:
         routes.read.update(_reach(plan, target))
         return routes
 
+    def leads_on(self, type_: str, relation: str) -> bool:
+        """Whether anything follows from a relation."""
+        key = type_, relation
+        return key in self.computed or key in self.objects or f"{type_}#{relation}" in self.direct
+
     def _add(self, plan: "Plan", relation: TypeRelation, leaf: Leaf, *, certain: bool) -> Iterator[TypeRelation]:
         """Note a leaf of a relation's definition, and give the relations that lead there."""
         relations = plan.types[relation[0]]

@@ -6,7 +6,7 @@ for good. (This is the least fixed point in the order of knowing: nothing is dec
 everything that has one within the depth limit is. It does not hang on the order of anything.)
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from functools import reduce
 from typing import Final
@@ -21,6 +21,7 @@ from watchword.server.permissions.model import (
     Union,
     operands,
 )
+from watchword.server.permissions.plan import RelationPlan
 from watchword.server.permissions.relationships import Relationship
 from watchword.server.permissions.rewrites import NO, OPEN, YES, Verdict, both, either, opposite
 from watchword.server.permissions.walk import Walk
@@ -39,25 +40,32 @@ Lacks = frozenset[tuple[Lack, str]]
 _NOTHING: Final[Lacks] = frozenset()
 _TOO_DEEP: Final[Lacks] = frozenset({(Lack.DEPTH, "")})
 
+_DECIDED: Final[Mapping[Verdict, tuple[Decision, tuple[str, ...]]]] = {
+    YES: (Decision.ALLOWED, ()),
+    NO: (Decision.DENIED, ()),
+}
+
 _Goals = dict[tuple[str, Verdict], Lacks]
 """What it would take for a node to come to a verdict."""
 
 
-def conclude(walk: Walk, node: str) -> tuple[Decision, tuple[str, ...]]:
-    """Decide a node for good, as a decision and the parameters missing for it, sorted.
+def conclude(walk: Walk, object_: str, plan: RelationPlan) -> tuple[Decision, tuple[str, ...]]:
+    """Decide a node, of an object and one of its relations, as a decision and the parameters missing for it, sorted.
 
     Raises:
         LimitMet: the node is open because of the depth limit.
         ConditionFailed: the node is open because a condition could not be evaluated.
 
     """
-    verdict = walk.start(node)
+    node = object_ + plan.suffix
+    verdict = walk.node(node, object_, plan, 0)
+    walk.read.update(walk.settled)
     if verdict == OPEN:
         sweep = _Sweep(walk)
-        verdict = sweep.start(node)
+        verdict = sweep.start(node, object_, plan)
         if verdict == OPEN:
             return _undecided(sweep.lacks(node), limit=walk.limit)
-    return (Decision.ALLOWED if verdict == YES else Decision.DENIED), ()
+    return _DECIDED[verdict]
 
 
 def _undecided(lacks: Lacks, *, limit: int) -> tuple[Decision, tuple[str, ...]]:
@@ -73,28 +81,28 @@ def _undecided(lacks: Lacks, *, limit: int) -> tuple[Decision, tuple[str, ...]]:
 class _Sweep(Walk):
     """Goes on where a walk ended, and settles for both."""
 
-    __slots__ = ("_depths", "_order")
+    __slots__ = ("_noted", "_order")
 
     def __init__(self, walk: Walk) -> None:
         self.ledger, self.plan, self.reader, self.read = walk.ledger, walk.plan, walk.reader, walk.read
-        self.subject, self.names, self.settled, self.limit = walk.subject, walk.names, walk.settled, walk.limit
-        self._depths: dict[str, int] = {}
+        self.subject, self.shape, self.everybody = walk.subject, walk.shape, walk.everybody
+        self.settled, self.limit = walk.settled, walk.limit
+        for name in [name for name, verdict in self.settled.items() if verdict == OPEN]:
+            del self.settled[name]
+        self._noted: dict[str, tuple[str, RelationPlan, int]] = {}
         self._order: list[str] = []
 
-    def node(self, name: str, depth: int) -> Verdict:
+    def node(self, name: str, object_: str, plan: RelationPlan, depth: int) -> Verdict:
         """What is known of a node. One that is new is noted, to be entered in its turn."""
-        if (verdict := self.settled.get(name)) is not None:
-            return verdict
-        if name == self.subject:
-            return YES
-        if depth <= self.limit and name not in self._depths:
-            self._depths[name] = depth
+        verdict = self._known(name)
+        if verdict == OPEN and depth <= self.limit and name not in self._noted:
+            self._noted[name] = object_, plan, depth
             self._order.append(name)
-        return OPEN
+        return verdict
 
-    def start(self, name: str) -> Verdict:
+    def start(self, name: str, object_: str, plan: RelationPlan) -> Verdict:
         """Decide a node for good."""
-        self.node(name, 0)
+        self.node(name, object_, plan, 0)
         for noted in self._order:  # which grows meanwhile
             self._try(noted)
         changed = True
@@ -104,8 +112,14 @@ class _Sweep(Walk):
                 changed = (noted not in self.settled and self._try(noted)) or changed
         return self.settled.get(name, OPEN)
 
+    def _known(self, name: str) -> Verdict:
+        return YES if name == self.subject else self.settled.get(name, OPEN)
+
     def _try(self, name: str) -> bool:
-        verdict = self.enter(name, self._depths[name])
+        object_, plan, depth = self._noted[name]
+        self.ledger.spend()
+        self.read.add(name)
+        verdict = plan.decide(self, object_, name, depth + 1)
         if verdict != OPEN:
             self.settled[name] = verdict
         return verdict != OPEN
@@ -122,11 +136,10 @@ class _Sweep(Walk):
         while changed:
             changed = False
             for node, verdict in list(goals):
-                plan = self.plan.relation(node)
                 known = len(goals)
                 found = _TOO_DEEP
-                if plan is not None and node in self._depths:
-                    found = self._weigh(plan.rewrite, node, verdict, goals)[1]
+                if noted := self._noted.get(node):
+                    found = self._weigh(noted[1].rewrite, node, verdict, goals)[1]
                 changed = changed or len(goals) > known or found != goals[node, verdict]
                 goals[node, verdict] = found
         return goals[start, YES]
@@ -155,7 +168,7 @@ class _Sweep(Walk):
         return _combine(both, aim, weighed)
 
     def _weigh_node(self, name: str, aim: Verdict, goals: _Goals) -> tuple[Verdict, Lacks]:
-        verdict = self.node(name, self.limit + 1)
+        verdict = self._known(name)
         return verdict, goals.setdefault((name, aim), _NOTHING) if verdict == OPEN else _NOTHING
 
     def _row_lacks(self, row: Relationship) -> Lacks:

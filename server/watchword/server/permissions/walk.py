@@ -7,76 +7,72 @@ are not are decided by `sweep`.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Final
+from functools import lru_cache
 
 from watchword.server.permissions.answers import Limits
 from watchword.server.permissions.ledger import Ledger
 from watchword.server.permissions.model import This, TupleToUserset
 from watchword.server.permissions.names import WILDCARD
+from watchword.server.permissions.plan import RelationPlan
 from watchword.server.permissions.relationships import Relationship, shape
-from watchword.server.permissions.rewrites import NO, OPEN, YES, Shapes, Verdict
+from watchword.server.permissions.rewrites import OPEN, YES, Shapes, Verdict
 
-_MAX_FRAMES: Final = 400
-"""How much of the stack a walk may take. Python's own limit is 1,000, shared with whoever asks."""
+
+@lru_cache(maxsize=8192)
+def _kinds(subject: str) -> tuple[str, str]:
+    """The shape of a subject, and what names everybody of its type, if that is one of them; else an empty text."""
+    own = shape(subject)
+    return own, "" if "#" in subject or own.endswith(WILDCARD) else f"{own}:{WILDCARD}"
 
 
 class Walk:
-    """A walk for one subject. It may decide any number of nodes, one after another.
+    """A walk for one subject, to one node.
 
-    names: under which names the subject may be granted something directly, with their shapes.
-    settled: what has been decided, in the order in which it was.
+    shape, everybody: the subject's shape, and the other name under which it may be granted something directly: that of
+        everybody of its type, which is its own shape; empty if the subject is a set or everybody itself.
+    settled: what it knows of the nodes that it entered: OPEN for those that it is at or left open; the others are in
+        the order in which they were decided.
     dive: how deep it goes, which is less than the limit if the model's definitions are nested so deep that the walk
         could exhaust the stack. What lies deeper is left open, for `sweep` to decide.
     """
 
-    __slots__ = ("_seen", "dive", "ledger", "limit", "names", "plan", "read", "reader", "settled", "subject")
+    __slots__ = (*("dive", "everybody", "ledger", "limit", "plan", "read", "reader", "settled", "shape", "subject"),)
 
     def __init__(self, ledger: Ledger, subject: str, *, limits: Limits) -> None:
         self.ledger = ledger
-        self.plan = ledger.plan
+        self.plan = plan = ledger.plan
         self.reader = ledger.reader
         self.read = ledger.read
         self.subject = subject
-        own = shape(subject)
-        self.names: tuple[tuple[str, str], ...] = ((subject, own),)
-        if "#" not in subject and not own.endswith(WILDCARD):
-            self.names = ((subject, own), (f"{own}:{WILDCARD}", f"{own}:{WILDCARD}"))
+        self.shape, self.everybody = _kinds(subject)
         self.settled: dict[str, Verdict] = {}
-        self.limit = limits.depth
-        self._seen: set[str] = set()
-        self.dive = min(limits.depth, _MAX_FRAMES // (self.plan.nesting + 2))
+        self.limit = limit = limits.depth
+        self.dive = min(limit, plan.dive)
 
-    def holds(self, row: Relationship, allowed: frozenset[str | None]) -> Verdict:
-        """See `Ledger.holds`."""
-        return self.ledger.holds(row, allowed)
+    def names(self) -> tuple[tuple[str, str], ...]:
+        """Under which names the subject may be granted something directly, with their shapes."""
+        own = self.subject, self.shape
+        return (own, (self.everybody, self.everybody)) if self.everybody else (own,)
 
-    def node(self, name: str, depth: int) -> Verdict:
-        """Decide a node as far as this walk gets. The depth is that of the node."""
-        if (verdict := self.settled.get(name)) is not None:
-            return verdict
+    def node(self, name: str, object_: str, plan: RelationPlan, depth: int) -> Verdict:
+        """Decide a node, of an object and one of its relations, as far as this walk gets. The depth is that of it."""
+        settled = self.settled
+        if name in settled:
+            return settled[name]
         if name == self.subject:
             return YES
-        if name in self._seen or depth > self.dive:
+        if depth > self.dive:
             return OPEN
-        self._seen.add(name)
-        verdict = self.enter(name, depth)
+        ledger = self.ledger
+        ledger.work -= 1
+        if ledger.work < 0:
+            ledger.exhausted()
+        settled[name] = OPEN
+        verdict = plan.decide(self, object_, name, depth + 1)
         if verdict != OPEN:
-            self.settled[name] = verdict
+            del settled[name]  # to come after what was decided on the way
+            settled[name] = verdict
         return verdict
-
-    def start(self, name: str) -> Verdict:
-        """Decide a node as far as a walk from there gets."""
-        self._seen.clear()
-        return self.node(name, 0)
-
-    def enter(self, name: str, depth: int) -> Verdict:
-        """Decide a node by its definition."""
-        plan = self.plan.relation(name)
-        if plan is None:
-            return NO
-        self.ledger.spend()
-        self.read.add(name)
-        return plan.decide(self, name.partition("#")[0], name, depth + 1)
 
     def grants(self, leaf: This | TupleToUserset, node: str) -> Iterator[tuple[Relationship, Verdict, str | None]]:
         """What a leaf looks at: each relationship that the model allows, whether it counts, and the node it leads to.
@@ -85,19 +81,19 @@ class Walk:
         """
         if isinstance(leaf, This):
             shapes = self.plan.relations(node)[node.partition("#")[2]].shapes
-            for subject, own in self.names:
+            for subject, own in self.names():
                 if (allowed := shapes.get(own)) and (row := self.reader.direct(node, subject)):
-                    yield row, self.holds(row, allowed), None
+                    yield row, self.ledger.holds(row, allowed), None
             rows = self.reader.sets(node) if any("#" in name for name in shapes) else ()
             for row, allowed in self.allowed(rows, shapes):
-                yield row, self.holds(row, allowed), row.subject
+                yield row, self.ledger.holds(row, allowed), row.subject
             return
         shapes = self.plan.relations(node)[leaf.tupleset].shapes
         tupleset = f"{node.partition('#')[0]}#{leaf.tupleset}"
         self.read.add(tupleset)
         for row, allowed in self.allowed(self.reader.all(tupleset), shapes):
             if self.plan.has(row.subject, leaf.relation):
-                yield row, self.holds(row, allowed), f"{row.subject}#{leaf.relation}"
+                yield row, self.ledger.holds(row, allowed), f"{row.subject}#{leaf.relation}"
 
     @staticmethod
     def allowed(rows: Iterable[Relationship], shapes: Shapes) -> Iterator[tuple[Relationship, frozenset[str | None]]]:

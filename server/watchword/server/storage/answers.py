@@ -5,34 +5,38 @@ the request id, and neither the id nor a hash that could be tried without the ma
 """
 
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import Message
-from sqlalchemy import ARRAY, LargeBinary, any_, bindparam, delete, exists, insert, select
+from sqlalchemy import ARRAY, BigInteger, LargeBinary, Text, any_, bindparam, cast, delete, exists, insert, select
 
 from watchword.server.call import Call
 from watchword.server.errors import RequestIdReused
 from watchword.server.sealing import Keyring
 from watchword.server.storage import tables as t
+from watchword.server.storage.snapshot import EPOCH
 from watchword.server.storage.statement import Statement
 
 if TYPE_CHECKING:
     from watchword.server.storage.database import Reader
 
 _is_named = t.answers.c.request_key == any_(bindparam("keys", type_=ARRAY(LargeBinary)))
-_FIND = Statement(select(t.answers.c.request_mac, t.answers.c.answer_sealed).where(_is_named))
+_xid = cast(cast(t.answers.c.xid, Text), BigInteger).label("xid")
+_FIND = Statement(select(t.answers.c.request_mac, t.answers.c.answer_sealed, _xid, EPOCH).where(_is_named))
 _EXISTS = Statement(select(exists().where(_is_named)))
-_ADD = Statement(insert(t.answers).values({c: bindparam(c) for c in t.answers.c.keys()}))  # noqa: SIM118
+_ADD = Statement(insert(t.answers).values({c: bindparam(c) for c in t.answers.c.keys() if c != "xid"}))  # noqa: SIM118
 _DROP = Statement(delete(t.answers).where(t.answers.c.create_time < bindparam("before")))
 _KEY = "answers/key"
 
 
 class _Row:
-    __slots__ = ("answer_sealed", "request_mac")
+    __slots__ = ("answer_sealed", "epoch", "request_mac", "xid")
 
-    def __init__(self, request_mac: bytes, answer_sealed: bytes) -> None:
+    def __init__(self, request_mac: bytes, answer_sealed: bytes, xid: int | None, epoch: str) -> None:
         self.request_mac = request_mac
         self.answer_sealed = answer_sealed
+        self.xid = xid
+        self.epoch = epoch
 
 
 class Answers:
@@ -52,10 +56,12 @@ class Answers:
         row = await self._reader.one(_Row, _FIND, keys=self._keys(call))
         if row is None:
             return None
-        if not self._keyring.verify_mac(self._purpose(call), _request(call), 32, mac=row.request_mac):
+        if not self._keyring.verify_mac(_purpose(call), _request(call), 32, mac=row.request_mac):
             raise RequestIdReused
-        sealed = self._keyring.sealer(self._purpose(call)).open(row.answer_sealed, context=call.method)
-        return answer.FromString(sealed)
+        found = answer.FromString(self._keyring.sealer(_purpose(call)).open(row.answer_sealed, context=call.method))
+        if row.xid is not None:
+            found.revision = f"{row.epoch}.{row.xid}"  # type: ignore[attr-defined]  # mutations answer with one
+        return found
 
     async def exists(self, call: Call) -> bool:
         """Tell whether a call with this request id was answered, whatever its request."""
@@ -63,15 +69,7 @@ class Answers:
 
     async def add(self, call: Call, answer: Message) -> None:
         """Keep the answer to a call. A second answer to the same request id violates answers_pkey."""
-        sealer = self._keyring.sealer(self._purpose(call))
-        await self._reader.run(
-            _ADD,
-            request_key=self._keyring.mac(_KEY, _name(call), 32),
-            # Keyed, because a request may hold a password: a plain hash of it could be tried offline.
-            request_mac=self._keyring.mac(self._purpose(call), _request(call), 32),
-            answer_sealed=sealer.seal(answer.SerializeToString(), context=call.method),
-            create_time=self._reader.now,
-        )
+        await self._reader.run(_ADD, **answer_row(self._keyring, call, answer, self._reader.now))
 
     async def drop(self, before: datetime) -> int:
         """Forget answers given before a time; return how many."""
@@ -81,9 +79,20 @@ class Answers:
         """Give the key under each master key: a new one in front must not make a retry a second change."""
         return self._keyring.macs(_KEY, _name(call), 32)
 
-    @staticmethod
-    def _purpose(call: Call) -> str:
-        return f"answers/{call.idempotency_key}"
+
+def answer_row(keyring: Keyring, call: Call, answer: Message, now: datetime) -> dict[str, Any]:
+    """The columns of a call's first answer."""
+    return {
+        "request_key": keyring.mac(_KEY, _name(call), 32),
+        # Keyed, because a request may hold a password: a plain hash of it could be tried offline.
+        "request_mac": keyring.mac(_purpose(call), _request(call), 32),
+        "answer_sealed": keyring.sealer(_purpose(call)).seal(answer.SerializeToString(), context=call.method),
+        "create_time": now,
+    }
+
+
+def _purpose(call: Call) -> str:
+    return f"answers/{call.idempotency_key}"
 
 
 def _name(call: Call) -> bytes:

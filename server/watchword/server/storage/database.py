@@ -11,7 +11,7 @@ REPEATABLE READ snapshot over several.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -29,10 +29,16 @@ from watchword.server.errors import DatabaseUnavailable
 from watchword.server.identifiers import Clock, Randomness, node, uuid7
 from watchword.server.sealing import Keyring, Sealer, new_person_key
 from watchword.server.storage import tables as t
-from watchword.server.storage.answers import Answers
+from watchword.server.storage.answers import Answers, answer_row
 from watchword.server.storage.credentials import Credentials
 from watchword.server.storage.events import Event
 from watchword.server.storage.failures import DEATHS, OUR_LIMITS, AnswerExists, translated
+from watchword.server.storage.invitations import Invitations
+from watchword.server.storage.list_pages import ListPages
+from watchword.server.storage.members import Members
+from watchword.server.storage.models import Models
+from watchword.server.storage.organizations import Groups, Organizations
+from watchword.server.storage.relationships import Relationships
 from watchword.server.storage.service_accounts import ServiceAccounts
 from watchword.server.storage.sessions import Sessions
 from watchword.server.storage.signing_keys import SigningKeys
@@ -50,7 +56,7 @@ _SESSION_OPTIONS = (
     "-c timezone=UTC -c statement_timeout=10s -c lock_timeout=2s -c idle_in_transaction_session_timeout=10s"
 )
 # A host that is gone without a word is given up after these seconds, not after the quarter of an hour that TCP takes.
-_CONNECTION = {
+_CONNECTION: Mapping[str, Any] = {
     "autocommit": True,
     "options": _SESSION_OPTIONS,
     "connect_timeout": 3,
@@ -59,6 +65,8 @@ _CONNECTION = {
     "keepalives_interval": 5,
     "keepalives_count": 2,
 }
+# For the statements of `gather`: their plans do not hang on the values, and to make one costs more than to run it.
+_QUESTION_OPTIONS = f"{_SESSION_OPTIONS} -c statement_timeout=3s -c plan_cache_mode=force_generic_plan -c jit=off"
 # How long a call waits for a connection while there is hope, and while the database is known to be away: short, so
 # that all attempts of a caller end before its deadline and it learns the reason.
 _PATIENCE_SECONDS = 3.0
@@ -68,6 +76,7 @@ _PING_SECONDS = 2.0
 _OPEN_WRITE = Statement(select(EPOCH, XID, HORIZON))
 _SNAPSHOT = Statement(select(EPOCH, HORIZON))
 _NOBODY = UUID(int=0)
+_NO_ANSWER = dict.fromkeys(("request_key", "request_mac", "answer_sealed", "create_time"))
 _PERSON_KEY = Statement(select(t.person_keys.c.key_sealed).where(t.person_keys.c.user_id == bindparam("id")))
 _ADD_PERSON_KEY = Statement(
     insert(t.person_keys).values(user_id=bindparam("user_id"), key_sealed=bindparam("key_sealed"))
@@ -91,6 +100,13 @@ class Reader:
         self.credentials = Credentials(self)
         self.sessions = Sessions(self)
         self.signing_keys = SigningKeys(self)
+        self.relationships = Relationships(self)
+        self.models = Models(self)
+        self.list_pages = ListPages(self)
+        self.organizations = Organizations(self)
+        self.groups = Groups(self)
+        self.members = Members(self)
+        self.invitations = Invitations(self)
 
     def new_id(self) -> UUID:
         """Make an id."""
@@ -193,21 +209,8 @@ class Tx(Reader):
 
     async def _row(self, event: Event) -> dict[str, Any]:
         personal = {name: text for name, text in event.personal.items() if text}
-        return {
-            "event_time": self.now,
-            "type": event.type.value,
-            "outcome": event.outcome.value,
-            "actor": self.call.actor,
-            "intermediary": self.call.intermediary,
-            "organization": None,
-            "objects": list(event.objects),
-            "nodes": [node(name) for name in event.nodes],
-            "request_id": self.call.request_id,
-            "source": self.call.source,
-            "payload": Jsonb(dict(event.payload)),
-            "person_id": event.person,
-            "personal_sealed": await self._seal(event, personal) if personal else None,
-        }
+        row = _event_row(event, self.call, self.now)
+        return row | {"personal_sealed": await self._seal(event, personal) if personal else None}
 
     async def _seal(self, event: Event, personal: Mapping[str, str]) -> bytes:
         # The context ties the sealed values to their kind and call: moved to another event they do not open.
@@ -223,6 +226,56 @@ class Tx(Reader):
         return sealer.seal(json.dumps(personal, ensure_ascii=False).encode(), context=context)
 
 
+@asynccontextmanager
+async def _one_snapshot(connection: AsyncConnection[Any]) -> AsyncIterator[None]:
+    await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
+    await connection.set_read_only(True)
+    try:
+        async with connection.transaction():
+            yield
+    finally:
+        if not connection.closed:
+            await connection.set_isolation_level(None)
+            await connection.set_read_only(None)
+
+
+async def _rows(
+    connection: AsyncConnection[Any], statement: Statement, values: Mapping[str, Any]
+) -> list[tuple[Any, ...]]:
+    async with connection.cursor(row_factory=tuple_row) as cursor:
+        await cursor.execute(statement.sql, values)
+        return await cursor.fetchall()
+
+
+class Gatherer:
+    """One snapshot, for several statements of `gather`."""
+
+    def __init__(self, connection: AsyncConnection[Any]) -> None:
+        self._connection = connection
+
+    async def gather(self, statement: Statement, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """Run a statement on the snapshot."""
+        return await _rows(self._connection, statement, values)
+
+
+def _event_row(event: Event, call: Call, now: datetime) -> dict[str, Any]:
+    """The columns of an event but for what it says of a person."""
+    return {
+        "event_time": now,
+        "type": event.type.value,
+        "outcome": event.outcome.value,
+        "actor": call.actor,
+        "intermediary": call.intermediary,
+        "organization": event.organization,
+        "objects": list(event.objects),
+        "nodes": [*(node(name) for name in event.nodes), *event.hashes],
+        "request_id": call.request_id,
+        "source": call.source,
+        "payload": Jsonb(dict(event.payload)),
+        "person_id": event.person,
+    }
+
+
 class Database:
     """PostgreSQL, as the server uses it."""
 
@@ -230,19 +283,30 @@ class Database:
         self._keyring = keyring
         self._clock = clock
         self._randomness = randomness
-        self._pool = psycopg_pool.AsyncConnectionPool(
-            url,
-            kwargs=_CONNECTION,
-            min_size=2,
-            max_size=pool_size,
+        self._url = url
+        self._pool = self._make_pool(pool_size - pool_size // 2, _CONNECTION)
+        self._questions = self._make_pool(
+            max(2, pool_size // 2), {**_CONNECTION, "options": _QUESTION_OPTIONS, "prepare_threshold": 0}
+        )
+        self._is_away = False
+        self._sweep: asyncio.Task[None] | None = None
+        self.on_commit: Callable[[], None] = lambda: None
+        """Called after each commit of a write."""
+
+    def _make_pool(
+        self, size: int, options: Mapping[str, Any]
+    ) -> "psycopg_pool.AsyncConnectionPool[AsyncConnection[Any]]":
+        return psycopg_pool.AsyncConnectionPool(
+            self._url,
+            kwargs=dict(options),
+            min_size=min(2, size),
+            max_size=size,
             # The pool's own attempts grow rare. Instead they are given up at once, and whoever needs a connection,
             # at the latest the next ping, starts a new one: the database is found as soon as it is back.
             reconnect_timeout=_PATIENCE_WHEN_AWAY_SECONDS,
             reconnect_failed=self._note_absence,
             open=False,
         )
-        self._is_away = False
-        self._sweep: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Connect.
@@ -253,11 +317,13 @@ class Database:
         """
         with translated():
             await self._pool.open(wait=True, timeout=10.0)
+            await self._questions.open(wait=True, timeout=10.0)
 
     async def close(self) -> None:
         """Give all connections back."""
         if self._sweep is not None:
             await asyncio.gather(self._sweep, return_exceptions=True)
+        await self._questions.close()
         await self._pool.close()
 
     async def ping(self) -> None:
@@ -299,16 +365,8 @@ class Database:
 
     @asynccontextmanager
     async def _snapshot_reader(self) -> AsyncIterator[Reader]:
-        async with self._connected() as connection:
-            await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
-            await connection.set_read_only(True)
-            try:
-                async with connection.transaction():
-                    yield Reader(connection, self._clock, self._randomness)
-            finally:
-                if not connection.closed:
-                    await connection.set_isolation_level(None)
-                    await connection.set_read_only(None)
+        async with self._connected() as connection, _one_snapshot(connection):
+            yield Reader(connection, self._clock, self._randomness)
 
     @asynccontextmanager
     async def write(self, call: Call) -> AsyncIterator[Tx]:
@@ -329,14 +387,66 @@ class Database:
                 await tx.open()
                 yield tx
                 await tx.close()
+        self.on_commit()
+
+    async def write_at_once(
+        self, call: Call, statement: Statement, values: Mapping[str, Any], event: Event, answer: AnyMessage
+    ) -> AnyMessage | None:
+        """Write by one statement that holds all: the change, its event, which says nothing personal, and the answer.
+
+        One round trip and one transaction, where `write` takes seven trips. The statement gives the epoch, the
+        transaction's id, and whether it did anything; it takes the columns of the event as `event_…`, and those of the
+        answer, which are null if none is to be kept.
+
+        Returns:
+            The answer with its revision; None if the statement did nothing.
+
+        Raises:
+            As `write`.
+
+        """
+        now = self._clock()
+        row = _event_row(event, call, now)
+        kept = answer_row(self._keyring, call, answer, now) if call.idempotency_key else _NO_ANSWER
+        parameters = {**values, **{f"event_{name}": value for name, value in row.items()}, **kept}
+        async with self._connected() as connection:
+            ((epoch, xid, done),) = await _rows(connection, statement, parameters)
+        if not done:
+            return None
+        self.on_commit()
+        answer.revision = f"{epoch}.{xid}"  # type: ignore[attr-defined]  # mutations answer with one
+        return answer
+
+    async def gather(self, statement: Statement, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """Run a statement of `gather`, on a snapshot of its own."""
+        async with self._connected(self._questions) as connection:
+            return await _rows(connection, statement, values)
 
     @asynccontextmanager
-    async def _connected(self, *, patience: float = _PATIENCE_SECONDS) -> AsyncIterator[AsyncConnection[Any]]:
+    async def gathering(self) -> AsyncIterator["Gatherer"]:
+        """Run several statements of `gather` on one snapshot."""
+        async with self._connected(self._questions) as connection, _one_snapshot(connection):
+            yield Gatherer(connection)
+
+    async def listen(self, channel: str) -> AsyncConnection[Any]:
+        """Connect once more, to hear of notifications: not through the pool, and not through PgBouncer."""
+        with translated():
+            connection = await AsyncConnection.connect(self._url, **_CONNECTION)
+            await connection.execute(b'LISTEN "' + channel.encode() + b'"')
+            return connection
+
+    @asynccontextmanager
+    async def _connected(
+        self,
+        pool: "psycopg_pool.AsyncConnectionPool[AsyncConnection[Any]] | None" = None,
+        *,
+        patience: float = _PATIENCE_SECONDS,
+    ) -> AsyncIterator[AsyncConnection[Any]]:
         if self._is_away:
             patience = _PATIENCE_WHEN_AWAY_SECONDS
         with translated():
             try:
-                async with self._pool.connection(timeout=patience) as connection:
+                async with (pool or self._pool).connection(timeout=patience) as connection:
                     yield connection
             except DEATHS as error:
                 if not isinstance(error, (*OUR_LIMITS, psycopg_pool.PoolTimeout)):
@@ -350,7 +460,11 @@ class Database:
         them along.
         """
         if self._sweep is None or self._sweep.done():
-            self._sweep = asyncio.create_task(self._pool.drain())
+            self._sweep = asyncio.create_task(self._drain())
+
+    async def _drain(self) -> None:
+        await self._pool.drain()
+        await self._questions.drain()
 
     def _note_absence(self, _pool: object) -> None:
         self._is_away = True

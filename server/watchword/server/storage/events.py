@@ -31,6 +31,17 @@ class EventType(StrEnum):
     SESSION_REVOKED = "session-revoked"
     SIGN_IN_FAILED = "sign-in-failed"
     REFRESH_TOKEN_REUSED = "refresh-token-reused"  # noqa: S105  # a name, not a token
+    PERMISSION_MODEL_WRITTEN = "permission-model-written"
+    RELATIONSHIPS_CHANGED = "relationships-changed"
+    ORGANIZATION_CREATED = "organization-created"
+    ORGANIZATION_UPDATED = "organization-updated"
+    ORGANIZATION_DELETED = "organization-deleted"
+    GROUP_CREATED = "group-created"
+    GROUP_UPDATED = "group-updated"
+    GROUP_DELETED = "group-deleted"
+    INVITATION_CREATED = "invitation-created"
+    INVITATION_ACCEPTED = "invitation-accepted"
+    INVITATION_REVOKED = "invitation-revoked"
     SIGNING_KEY_CREATED = "signing-key-created"
     SIGNING_KEY_REVOKED = "signing-key-revoked"
 
@@ -51,6 +62,10 @@ class Event:
     """What it happened to, as `type:id`; the first is the main one."""
     nodes: tuple[str, ...] = ()
     """The names of the nodes it changed (DESIGN.md section 2): answers that read one of them fall."""
+    hashes: tuple[int, ...] = ()
+    """Further nodes, as their hashes."""
+    organization: str | None = None
+    """The organization that it belongs to."""
     outcome: Outcome = Outcome.SUCCESS
     payload: Mapping[str, object] = field(default_factory=dict)
     """Facts that are not personal: names of fields, reasons from closed sets, ids."""

@@ -11,6 +11,8 @@ _FIELD_OF_CONSTRAINT = {
     "users_username": "user.username",
     "users_external_id": "user.external_id",
     "service_accounts_pkey": "service_account.service_account_id",
+    "organizations_pkey": "organization.organization_id",
+    "groups_pkey": "group.group_id",
 }
 
 

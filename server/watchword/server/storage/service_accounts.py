@@ -6,9 +6,10 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from sqlalchemy import bindparam, insert, or_, select, update
+from sqlalchemy import bindparam, func, insert, or_, select, text, update
 
 from watchword.server.errors import EtagMismatch, NotFound, WrongStatus
+from watchword.server.permissions.built_in import DEPLOYMENT
 from watchword.server.storage import tables as t
 from watchword.server.storage.snapshot import EPOCH, HORIZON
 from watchword.server.storage.statement import Statement
@@ -39,8 +40,19 @@ _CREATE = Statement(
 )
 _GET_KEY = Statement(select(t.api_keys).where(_k.key_id == bindparam("id")))
 _LOCK_KEY = Statement(select(t.api_keys).where(_k.key_id == bindparam("id")).with_for_update())
+_r = t.relationships.c
+_grants = (
+    select(func.json_agg(func.json_build_array(_r.relation, _r.expire_time)))
+    .where(
+        _r.object == DEPLOYMENT,
+        _r.subject == text("'service:' || service_accounts.service_account_id"),
+        _r.subject_relation == "",
+    )
+    .scalar_subquery()
+    .label("grants")
+)
 _PRESENTED = Statement(
-    select(t.api_keys, _a.status.label("account_status"), EPOCH, HORIZON)
+    select(t.api_keys, _a.status.label("account_status"), _grants, EPOCH, HORIZON)
     .join_from(t.api_keys, t.service_accounts)
     .where(_k.key_id == bindparam("id"))
 )
@@ -146,8 +158,26 @@ class PresentedKey(Key):
     """A key with what else decides whether it is good."""
 
     account_status: str
+    grants: "list[Grant]"
     epoch: str
     horizon: int
+
+    def __post_init__(self) -> None:
+        """Read the grants as they come from the database."""
+        object.__setattr__(self, "grants", [_grant(item) for item in self.grants or ()])
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A permission for Watchword's own RPCs that an account was granted by a relationship."""
+
+    relation: str
+    expire_time: datetime | None
+
+
+def _grant(item: Any) -> Grant:
+    relation, expire_time = item
+    return Grant(relation, datetime.fromisoformat(expire_time) if expire_time else None)
 
 
 class ServiceAccounts:

@@ -6,7 +6,7 @@ greenlet switch and two more round trips per statement (measured: 1.6 to 2.1 tim
 own pool executes it. No text from a caller ever becomes part of the SQL: values travel as parameters only.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import Executable
@@ -31,3 +31,15 @@ class Statement:
     def parameters(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Join the values of one execution with those that stand in the statement itself."""
         return {**self._defaults, **values}
+
+
+def array(values: Iterable[str | int]) -> str:
+    """Write PostgreSQL's text form of an array, as the value of a parameter that is cast to one.
+
+    psycopg takes 5 µs to find out what a list holds; a check has a dozen of them.
+    """
+    quoted = (f'"{value.translate(_ESCAPES)}"' if isinstance(value, str) else str(value) for value in values)
+    return f"{{{','.join(quoted)}}}"
+
+
+_ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"'})

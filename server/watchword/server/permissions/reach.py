@@ -1,0 +1,130 @@
+"""What a question may have to read: a model as steps that a store can follow without knowing the language.
+
+A store that gathers all of a question's relationships in one statement needs to know, for each node it comes to, which
+stored relations matter there and where their relationships lead. That is this. It follows every branch of every
+definition, what is taken away included, so that the engine never asks for what was not gathered: what it would not
+have looked at costs a look-up, what it misses would cost the answer.
+
+Nodes are *entered* by the relation that led to them. What follows by computed usersets is folded into the entry, so
+that the store takes fewer and larger steps.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from watchword.server.permissions.model import ComputedUserset, This, TupleToUserset, leaves
+
+if TYPE_CHECKING:
+    from watchword.server.permissions.plan import Plan
+    from watchword.server.permissions.routes import TypeRelation
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The stored relations that are read of an object: their sets, all there is, or the subject itself."""
+
+    sets: tuple[str, ...]
+    followed: tuple[str, ...]
+    probed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """Steps from an object to subjects.
+
+    sets: (type, entry, stored): relationships with sets, each of which is entered by its own relation.
+    followed: (type, entry, stored, next): relationships with objects, each of which is entered by `next`.
+    probed: (type, entry, stored): relationships that may name the subject itself.
+    """
+
+    sets: list[tuple[str, str, str]] = field(default_factory=list)
+    followed: list[tuple[str, str, str, str]] = field(default_factory=list)
+    probed: list[tuple[str, str, str]] = field(default_factory=list)
+
+    def at(self, type_: str, entry: str) -> "Stored":
+        """What is read of an object of a type that was entered by a relation."""
+        return Stored(
+            tuple(dict.fromkeys(stored for *key, stored in self.sets if key == [type_, entry])),
+            tuple(dict.fromkeys(stored for *key, stored, _ in self.followed if key == [type_, entry])),
+            tuple(dict.fromkeys(stored for *key, stored in self.probed if key == [type_, entry])),
+        )
+
+    @classmethod
+    def of(cls, plan: "Plan", targets: Iterable["TypeRelation"]) -> "Forward":
+        """Find the steps of questions about some relations."""
+        steps = cls()
+        pending = list(dict.fromkeys(targets))
+        seen = set(pending)
+        while pending:
+            target = pending.pop()
+            for other in steps._add(plan, target):
+                if other not in seen:
+                    seen.add(other)
+                    pending.append(other)
+        return steps
+
+    def _add(self, plan: "Plan", target: "TypeRelation") -> Iterator["TypeRelation"]:
+        type_, entry = target
+        relations = plan.types[type_]
+        for stored in _closure(plan, target):
+            for leaf in leaves(relations[stored].rewrite):
+                match leaf:
+                    case This():
+                        sets = [name.partition("#") for name in relations[stored].shapes if "#" in name]
+                        if sets:
+                            self.sets.append((type_, entry, stored))
+                        if len(sets) < len(relations[stored].shapes):
+                            self.probed.append((type_, entry, stored))
+                        yield from ((other, relation) for other, _, relation in sets)
+                    case TupleToUserset(relation, tupleset):
+                        leads = [other for other in relations[tupleset].shapes if plan.has(other, relation)]
+                        step = (type_, entry, tupleset, relation)
+                        if step not in self.followed:
+                            self.followed.append(step)
+                        yield from ((other, relation) for other in leads)
+                    case ComputedUserset():
+                        pass  # in the closure
+
+
+def _closure(plan: "Plan", target: "TypeRelation") -> list[str]:
+    """A relation and those of the same object that its definition is computed from."""
+    type_, relation = target
+    found = [relation]
+    for name in found:  # which grows meanwhile
+        for leaf in leaves(plan.types[type_][name].rewrite):
+            if isinstance(leaf, ComputedUserset) and leaf.relation not in found:
+                found.append(leaf.relation)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Backward:
+    """Steps from a subject to objects of one relation. A plain subject is entered by no relation, "".
+
+    granted: (type, entry, stored, object_type): relationships that name the subject, or the set, itself. The object is
+        entered by `stored`.
+    computed: (type, entry, next): the same object, entered by `next`.
+    followed: (type, entry, stored, object_type, next): relationships that name the object as a subject. Their objects
+        are entered by `next`.
+    """
+
+    granted: list[tuple[str, str, str, str]] = field(default_factory=list)
+    computed: list[tuple[str, str, str]] = field(default_factory=list)
+    followed: list[tuple[str, str, str, str, str]] = field(default_factory=list)
+
+    @classmethod
+    def to(cls, plan: "Plan", target: "TypeRelation") -> "Backward":
+        """Find the steps of lists of objects that have a relation."""
+        steps, routes = cls(), plan.routes(*target)
+        for shape, relations in routes.direct.items():
+            type_, _, entry = shape.removesuffix(":*").partition("#")
+            for object_type, stored in relations:
+                step = (type_, entry, stored, object_type)
+                if step not in steps.granted:
+                    steps.granted.append(step)
+        for (type_, entry), others in routes.computed.items():
+            steps.computed.extend((type_, entry, other) for other in others)
+        for (type_, entry), found in routes.objects.items():
+            steps.followed.extend((type_, entry, tupleset, other, next_) for (other, tupleset), next_ in found)
+        return steps

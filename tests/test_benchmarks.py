@@ -1,0 +1,260 @@
+"""The benchmark's pure pieces, and that it runs. No figure is tested: a test that depends on speed is no test."""
+
+import io
+import itertools
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT))
+
+from benchmarks.comparisons import Comparison, Target, comparisons, growth  # noqa: E402
+from benchmarks.load import Pace, Timing, median, quantile, timing  # noqa: E402
+from benchmarks.results import FULL, QUICK, Figure, Results, Settings, label, ratio  # noqa: E402
+from benchmarks.specials import DEPTH, Specials, reader, seen_by_reader  # noqa: E402
+from benchmarks.tables import comparison_table, figure_table, growth_table, number, table  # noqa: E402
+from benchmarks.world import KINDS, Relationship, World, batches  # noqa: E402
+
+
+class Reachable:
+    """The truth once more, from the relationships alone and by the plainest search there is."""
+
+    def __init__(self, relationships):
+        self._of = {}
+        for name, relation, subject in relationships:
+            self._of.setdefault((name, relation), []).append(subject)
+
+    def has(self, subject: str, relation: str, name: str) -> bool:
+        for granted in self._of.get((name, relation), []):
+            holder, _, members = granted.partition("#")
+            if granted == subject or (members and self.has(subject, members, holder)):
+                return True
+        nearer = {"viewer": ["editor"], "editor": ["owner"]}.get(relation, [])
+        if any(self.has(subject, other, name) for other in nearer):
+            return True
+        if relation in {"viewer", "editor"}:
+            return any(self.has(subject, relation, parent) for parent in self._of.get((name, "parent"), []))
+        return False
+
+
+@pytest.mark.parametrize("size", [1000, 1001, 2_000, 10_000, 100_000])
+def test_a_world_has_as_many_relationships_as_it_says_and_none_twice(size):
+    relationships = list(World(size).relationships())
+    assert len(relationships) == len(set(relationships)) == size
+
+
+def test_a_world_that_is_too_small_is_refused():
+    with pytest.raises(ValueError, match="needs more"):
+        World(100)
+
+
+def test_the_same_seed_makes_the_same_world_and_another_seed_another():
+    first, again, other = World(2000, seed=5), World(2000, seed=5), World(2000, seed=6)
+    assert list(first.relationships()) == list(again.relationships()) != list(other.relationships())
+    assert first.mixed(200) == again.mixed(200) != other.mixed(200)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_the_truth_is_what_the_relationships_say(seed):
+    world = World(1000, seed=seed)
+    reachable = Reachable(world.relationships())
+    for user, document in itertools.product(range(world.counts.users), range(world.counts.documents)):
+        assert world.may_view(user, document) == reachable.has(f"user:u{user}", "viewer", f"document:d{document}")
+
+
+def test_questions_of_each_kind_are_of_that_kind():
+    world = World(10_000)
+    reachable = Reachable(world.relationships())
+    granted = set(world.relationships())
+    for kind in KINDS:
+        for question in world.questions(kind, 300):
+            assert reachable.has(*question[:3]) is question.expected is (kind != "miss")
+            direct = Relationship(question.object, question.relation, question.subject) in granted
+            assert direct is (kind == "direct")
+
+
+def test_only_the_path_of_its_kind_leads_to_the_answer():
+    world = World(10_000)
+    without = {
+        "folder": [
+            r for r in world.relationships() if not (r.object.startswith("folder:top") and "user:" in r.subject)
+        ],
+        "group": [r for r in world.relationships() if not r.object.startswith("group:division")],
+    }
+    for kind, relationships in without.items():
+        reachable = Reachable(relationships)
+        assert not any(reachable.has(*question[:3]) for question in world.questions(kind, 300))
+
+
+def test_mixed_questions_hold_all_kinds_in_equal_parts():
+    world = World(10_000)
+    mixed = world.mixed(1000)
+    assert len(mixed) == 1000
+    assert sum(not question.expected for question in mixed) == 250
+
+
+def test_what_a_person_sees():
+    world = World(1000)
+    reachable = Reachable(world.relationships())
+    documents = [f"document:d{d}" for d in range(world.counts.documents)]
+    assert world.visible(7) == {name for name in documents if reachable.has("user:u7", "viewer", name)}
+
+
+def test_the_special_cases():
+    specials = Specials(members=300, documents=200, visible=(20, 100))
+    relationships = list(specials.relationships())
+    assert len(relationships) == len(set(relationships))
+    assert sum(r.object == "group:everyone" for r in relationships) == 300
+    assert sum(r.subject == "folder:archive" for r in relationships) == 200
+    assert sum(r.object.startswith("folder:deep") for r in relationships) == DEPTH
+    reachable = Reachable(relationships)
+    for questions in specials.questions().values():
+        assert questions
+        for question in questions:
+            assert reachable.has(*question[:3]) is question.expected
+    objects = {r.object for r in relationships if r.object.startswith("document:")}
+    for count in (20, 100):
+        seen = {name for name in objects if reachable.has(reader(count), "viewer", name)}
+        assert seen == seen_by_reader(count)
+        assert len(seen) == count
+
+
+def test_batches():
+    assert list(batches(range(5), 2)) == [[0, 1], [2, 3], [4]]
+
+
+def test_ratios_are_above_one_when_ours_is_better_whatever_the_unit():
+    assert ratio(Figure(200, "calls/s"), Figure(100, "calls/s")) == 2
+    assert ratio(Figure(2, "ms"), Figure(4, "ms")) == 2
+    assert ratio(Figure(400, "bytes/row"), Figure(200, "bytes/row")) == 0.5
+    with pytest.raises(ValueError, match="against"):
+        ratio(Figure(1, "ms"), Figure(1, "calls/s"))
+
+
+@pytest.mark.parametrize(
+    ("target", "met"),
+    [
+        (Target(1800), True),
+        (Target(2001), False),
+        (Target(0.5, of="limit"), True),
+        (Target(0.6, of="limit"), False),
+        (Target(3, of="peer"), None),
+    ],
+)
+def test_targets(target, met):
+    figures = {"ours": Figure(2000, "calls/s"), "limit": Figure(4000, "calls/s")}
+    assert Comparison("", "ours", "limit", "peer", target).is_met(figures) is met
+    assert Comparison("", "absent", "limit", "peer", target).is_met(figures) is None
+
+
+def test_a_target_of_a_duration_is_a_most():
+    assert Target(1.5).is_met(Figure(1.4, "ms"), None, None)
+    assert not Target(1.5).is_met(Figure(1.6, "ms"), None, None)
+
+
+@pytest.mark.parametrize("settings", [FULL, QUICK])
+def test_no_two_figures_that_are_compared_differ_in_unit(settings):
+    assert len({row.title for row in comparisons(settings)}) == len(comparisons(settings))
+    for row in comparisons(settings):
+        alone = {name.endswith("c1") for name in (row.ours, row.limit, row.peer) if name and ".c" in name[-4:]}
+        assert len(alone) <= 1, row
+    assert bool(growth(settings)) is (settings is FULL)
+
+
+def test_quantiles_are_by_nearest_rank():
+    values = [float(value) for value in range(1, 101)]
+    assert [quantile(values, share) for share in (0.5, 0.99, 1.0, 0.0)] == [50, 99, 100, 1]
+    assert quantile([7.0], 0.99) == 7
+
+
+def test_a_loop_is_summed_up():
+    found = timing([0.001, 0.003, 0.002], 0.5, {"server": 0.006})
+    assert found == Timing(throughput=6, p50_ms=2, p99_ms=3, calls=3, cpu_us={"server": pytest.approx(2000)})
+
+
+def test_the_median_is_of_each_figure():
+    runs = [Timing(10, 3, 9, 1, {"server": 5}), Timing(30, 1, 7, 1, {"server": 1}), Timing(20, 2, 8, 1, {"server": 3})]
+    assert median(runs) == Timing(20, 2, 8, 3, {"server": 3})
+
+
+def test_a_table():
+    assert table(["", "value"], [["first", "1"], ["second one", "22"]]) == (
+        "|            | value |\n| ---------- | ----: |\n| first      |     1 |\n| second one |    22 |\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0, "0.00"), (0.123, "0.12"), (9.876, "9.88"), (98.76, "98.8"), (12345.6, "12,346")]
+)
+def test_numbers(value, text):
+    assert number(value) == text
+
+
+def test_comparisons_as_a_table():
+    rows = [
+        Comparison("a check", "ours", "limit", "peer", Target(1800)),
+        Comparison("a slow one", "ours.slow", target=Target(1)),
+        Comparison("not measured", "nothing"),
+    ]
+    figures = {
+        "ours": Figure(2000, "calls/s"),
+        "limit": Figure(4000, "calls/s"),
+        "peer": Figure(200, "calls/s"),
+        "ours.slow": Figure(2, "ms"),
+    }
+    lines = comparison_table(rows, figures, {"peer": Figure(100, "calls/s")}).splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    verdict = [">= 1,800 calls/s", "met"]
+    assert cells[2:] == [
+        ["a check", "2,000 calls/s", "4,000 calls/s", "0.50 x", "200 calls/s", "10.0 x", "100 calls/s", *verdict],
+        ["a slow one", "2.00 ms", "-", "-", "-", "-", "-", "<= 1.00 ms", "NOT met"],
+    ]
+
+
+def test_a_column_in_which_nothing_stands_is_left_out():
+    text = comparison_table([Comparison("a check", "ours")], {"ours": Figure(2, "ms")}, {})
+    assert text.splitlines()[0].split() == ["|", "|", "Watchword", "|"]
+
+
+def test_growth_and_all_figures_as_tables():
+    loop = Timing(20, 2, 8, 3, {"server": 3, "postgres": 1, "client": 5})
+    figures = {"small": Figure(2, "ms", loop), "large": Figure(4, "ms", loop)}
+    assert "0.50 x" in growth_table([("it", "small", "large")], figures, ["1k", "10k"])
+    assert figure_table(figures).count("8.00") == 2
+
+
+def test_sizes_as_people_say_them():
+    assert [label(size) for size in (1_000_000, 100_000, 10_000, 1500)] == ["1M", "100k", "10k", "1500"]
+
+
+def test_figures_are_told_as_they_come():
+    results = Results(progress=io.StringIO())
+    results.add_loop("x.c1", Timing(20, 2, 8, 3), in_flight=1)
+    results.add_loop("x.c4", Timing(20, 2, 8, 3), in_flight=4, each=100)
+    assert [(f.value, f.unit) for f in results.figures.values()] == [(2, "ms"), (2000, "checks/s")]
+    assert "x.c4" in results.progress.getvalue()
+
+
+@pytest.mark.slow
+def test_the_whole_benchmark_runs(tmp_path):
+    """With the smallest world and the shortest loops; in a process of its own, as it starts PostgreSQL by a fork."""
+    tiny = Settings("tiny", (1000,), Pace(0.02, 1), 500, 300, (20, 100), 20, 40, 100, 2)
+    program = f"""
+from pathlib import Path
+from benchmarks.__main__ import run
+from benchmarks.results import Pace, Settings
+run({tiny!r}, ["limits", "permissions"], command="a test", folder=Path({str(tmp_path)!r}))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False, timeout=100
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    written = json.loads((tmp_path / "permissions-tiny.json").read_text())
+    measured = {row.ours for row in comparisons(tiny)}
+    assert measured <= set(written["figures"])
+    assert "Watchword" in done.stdout
+    assert str(ROOT) not in (tmp_path / "permissions-tiny.md").read_text()

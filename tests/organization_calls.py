@@ -152,3 +152,18 @@ def eventually(is_so: Callable[[], bool]) -> None:
     while not is_so():
         assert time.monotonic() < end, "it did not come about"
         time.sleep(0.01)
+
+
+class Events:
+    """The log, read on."""
+
+    def __init__(self, sql: Callable[..., list[dict[str, Any]]]) -> None:
+        self._sql = sql
+        self._seen = 0
+        self()
+
+    def __call__(self) -> list[dict[str, Any]]:
+        """The events since the last time it was asked."""
+        rows = self._sql("select *, xid::text as xid from events where event_id > %s order by event_id", self._seen)
+        self._seen = rows[-1]["event_id"] if rows else self._seen
+        return rows

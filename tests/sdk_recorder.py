@@ -18,6 +18,9 @@ from grpc_status import rpc_status
 
 from watchword.v1 import (
     credentials_pb2,
+    organizations_pb2,
+    permissions_pb2,
+    relationships_pb2,
     service_accounts_pb2,
     sessions_pb2,
     sign_in_pb2,
@@ -25,7 +28,17 @@ from watchword.v1 import (
     users_pb2,
 )
 
-FILES = (credentials_pb2, service_accounts_pb2, sessions_pb2, sign_in_pb2, tokens_pb2, users_pb2)
+FILES = (
+    credentials_pb2,
+    organizations_pb2,
+    permissions_pb2,
+    relationships_pb2,
+    service_accounts_pb2,
+    sessions_pb2,
+    sign_in_pb2,
+    tokens_pb2,
+    users_pb2,
+)
 METHODS = {
     f"/{service.full_name}/{method.name}": method
     for file in FILES
@@ -36,7 +49,7 @@ METHODS = {
 
 @dataclass
 class Call:
-    """One attempt of a call, as it arrived."""
+    """One attempt of a call, or one message of a stream, as it arrived."""
 
     path: str
     request: Any
@@ -48,12 +61,14 @@ class Call:
         return self.path.rpartition("/")[2]
 
 
-Answer = Message | status_pb2.Status | Callable[[], Message]
+Answer = Message | status_pb2.Status | Callable[[], Message] | list[Message | status_pb2.Status]
 
 
 @dataclass
 class Recorder(grpc.GenericRpcHandler):
     """Answers calls with `answers`, first in first out, and with an empty message after that.
+
+    Of a stream, each message of the client gets one answer, which may be a list if the RPC answers with a stream.
 
     With `forbid_retries` its failures carry the header by which a gRPC server stops a client's attempts.
     """
@@ -69,12 +84,22 @@ class Recorder(grpc.GenericRpcHandler):
         metadata = {pair[0]: pair[1] for pair in details.invocation_metadata}
 
         def handle(data: bytes, context: grpc.ServicerContext) -> bytes:
+            return encoded(answer_to(data, context), context)
+
+        def handle_stream(data: Iterable[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+            for each in data:
+                answer = answer_to(each, context)
+                for one in answer if isinstance(answer, list) else [answer]:
+                    yield encoded(one, context)
+
+        def answer_to(data: bytes, context: grpc.ServicerContext) -> Any:
             request = method.input_type._concrete_class.FromString(data)
             with self.lock:
                 self.calls.append(Call(details.method, request, metadata, context.time_remaining()))
                 answer = self.answers.popleft() if self.answers else b""
-            if callable(answer):
-                answer = answer()
+            return answer() if callable(answer) else answer
+
+        def encoded(answer: Any, context: grpc.ServicerContext) -> bytes:
             if isinstance(answer, status_pb2.Status):
                 failure = rpc_status.to_status(answer)
                 if self.forbid_retries:
@@ -83,6 +108,8 @@ class Recorder(grpc.GenericRpcHandler):
                 context.abort_with_status(failure)
             return answer.SerializeToString() if isinstance(answer, Message) else answer
 
+        if method.server_streaming:  # all that have a stream answer with one
+            return grpc.stream_stream_rpc_method_handler(handle_stream)
         return grpc.unary_unary_rpc_method_handler(handle)
 
 

@@ -14,23 +14,29 @@ from wire import (
     NOBODY,
     RPC,
     RPCS,
+    Outcome,
+    Rpc,
     Wire,
     all_fields,
     assert_lawful,
     assert_refused,
     dotted,
     fields_of,
+    filled,
     holds,
+    inside,
     is_text,
     name_of,
+    outcome_of,
     plain,
     put,
     rules_of,
     valid,
 )
 
-from watchword.v1 import options_pb2, service_accounts_pb2, users_pb2
+from watchword.v1 import options_pb2, organizations_pb2, service_accounts_pb2, users_pb2
 
+GRPC_LIMIT = 4 * 1024 * 1024
 LINES = options_pb2.FORMAT_UNSPECIFIED
 ANY = options_pb2.FORMAT_ANY
 LONGEST = {
@@ -43,6 +49,8 @@ LONGEST = {
     options_pb2.FORMAT_LANGUAGE_TAG: lambda _: "de-abcdefgh-abcdefgh-abcdefgh-abcde",
     options_pb2.FORMAT_EMAIL: lambda _: f"{'a' * 64}@{'b' * 63}.{'c' * 63}.{'d' * 61}",
     options_pb2.FORMAT_IP_ADDRESS: lambda _: "0000:0000:0000:0000:0000:ffff:255.255.255.255",
+    options_pb2.FORMAT_OBJECT_ID: lambda limit: "a" * limit,
+    options_pb2.FORMAT_TEXT: lambda limit: "x" * limit,
 }
 TEXTS = all_fields(is_text)
 LISTS = [rpc for rpc in RPCS if "page_token" in rpc.request.DESCRIPTOR.fields_by_name]
@@ -78,7 +86,7 @@ def test_text_up_to_the_limit_and_not_a_byte_more(wire, rpc, path):
     outcome = wire.call(rpc, request)
     assert_lawful(outcome, rpc)
     assert "bytes" not in outcome.text, outcome.short
-    for too_long in ("x" * (limit + 1), "é" * (limit // 2) + "xx", "x" * 200_000):
+    for too_long in ("x" * (limit + 1), "é" * (limit // 2) + "xx", "x" * max(limit + 1, 200_000)):
         put(request, path, too_long)
         assert_refused(wire.call(rpc, request), rpc, dotted(path))
 
@@ -93,7 +101,8 @@ def test_control_characters(wire, rpc, path):
         assert_lawful(outcome, rpc)
         assert outcome.reason != "INVALID_FIELD", outcome.short
         return
-    for sign in "\0\1\t\n\r\x1b\x7f\x80\x85\x9f\ufdd0\uffff\U0010ffff":
+    lines = "" if rules_of(path[-1]).format == options_pb2.FORMAT_TEXT else "\t\n\r"
+    for sign in lines + "\0\1\x1b\x7f\x80\x85\x9f\ufdd0\uffff\U0010ffff":
         for wrong in (text + sign, sign + text, sign):
             put(request := valid(rpc), path, wrong)
             assert_refused(wire.call(rpc, request), rpc, dotted(path))
@@ -127,10 +136,13 @@ def test_the_id_of_an_update(wire, user_id):
     assert_refused(wire.call(RPC["UpdateUser"], request), RPC["UpdateUser"], "user.user_id")
 
 
-@pytest.mark.parametrize("name", ["CreateUser", "CreateServiceAccount"])
+@pytest.mark.parametrize("name", ["CreateUser", "CreateServiceAccount", "CreateOrganization", "CreateGroup"])
 def test_what_only_the_server_sets_is_ignored_in_a_resource(wire, name):
     rpc = RPC[name]
     request = valid(rpc)
+    if name == "CreateGroup":
+        organization = {"organization_id": request.group.organization_id}
+        wire.call(RPC["CreateOrganization"], RPC["CreateOrganization"].request(organization=organization))
     for path in fields_of(rpc.request.DESCRIPTOR, output_only=True):
         match path[-1].type:
             case FieldDescriptor.TYPE_STRING:
@@ -149,7 +161,7 @@ def test_what_only_the_server_sets_is_ignored_in_a_resource(wire, name):
 def test_required_fields(wire, rpc, path):
     request = message = valid(rpc)
     for step in path[:-1]:
-        message = getattr(message, step.name)
+        message = inside(message, step)
     message.ClearField(path[-1].name)
     assert_refused(wire.call(rpc, request), rpc, dotted(path))
 
@@ -168,12 +180,12 @@ def test_oneofs_without_a_choice(wire, rpc):
 @pytest.mark.parametrize(("rpc", "path"), all_fields(lambda field: field.is_repeated), ids=name_of)
 def test_as_many_items_as_allowed_and_not_one_more(wire, rpc, path):
     limit = rules_of(path[-1]).max_items or 100
-    item = plain(path[-1]) if is_text(path[-1]) else 1
+    item = item_of(path[-1])
     put(request := valid(rpc), path, [item] * limit)
     outcome = wire.call(rpc, request)
     assert_lawful(outcome, rpc)
     assert dotted(path) not in outcome.fields, outcome.short
-    for count in (limit + 1, 5_000):
+    for count in (limit + 1, 3 * limit):
         put(request, path, [item] * count)
         assert_refused(wire.call(rpc, request), rpc, dotted(path))
 
@@ -244,15 +256,38 @@ def test_an_update_mask_has_a_hundred_paths_at_most(wire, ana):
     assert_refused(wire.call(RPC["UpdateUser"], request), RPC["UpdateUser"], "update_mask")
 
 
+def item_of(field):
+    if is_text(field):
+        return plain(field)
+    return filled(field.message_type) if field.message_type is not None else 1
+
+
 GUARDED = [rpc for rpc, path in all_fields(lambda field: field.name == "etag") if not rpc.name.count("/Create")]
+
+
+ACME = {"organization_id": "acme"}
+DEVS = {"organization_id": "acme", "group_id": "devs"}
+
+
+def fill_guarded(request, etag):
+    """Name the organization or group that there is, with an etag."""
+    target = next((getattr(request, name) for name in ("organization", "group") if hasattr(request, name)), request)
+    for name in ("organization_id", "group_id"):
+        if hasattr(target, name):
+            setattr(target, name, DEVS[name])
+    target.etag = etag
 
 
 @pytest.mark.parametrize("rpc", GUARDED, ids=name_of)
 def test_wrong_etags_change_nothing(wire, watchword, ana, rpc):
     account = watchword.service_accounts.create("billing")
+    wire.call(RPC["CreateOrganization"], organizations_pb2.CreateOrganizationRequest(organization=ACME))
+    wire.call(RPC["CreateGroup"], organizations_pb2.CreateGroupRequest(group=DEVS))
     for etag in ("0", "2", "-1", "01", "1.0", "+1", "x" * 64, ana.etag + "0", '"1"', "*", "null"):
         request = valid(rpc)
-        if hasattr(request, "user"):
+        if rpc.name.startswith("OrganizationService"):
+            fill_guarded(request, etag)
+        elif hasattr(request, "user"):
             request.user.CopyFrom(users_pb2.User(user_id=ana.user_id, locale="de", etag=etag))
         else:
             id_field = request.DESCRIPTOR.fields[0].name
@@ -360,23 +395,25 @@ BAD_ATTRIBUTES = {
 
 
 @pytest.mark.parametrize("attributes", BAD_ATTRIBUTES.values(), ids=BAD_ATTRIBUTES)
-@pytest.mark.parametrize("rpc", [RPC["CreateUser"], RPC["UpdateUser"]], ids=name_of)
-def test_attributes_that_are_refused(wire, rpc, attributes):
-    request = valid(rpc)
-    request.user.attributes.CopyFrom(attributes)
-    assert_refused(wire.call(rpc, request), rpc, "user.attributes")
+@pytest.mark.parametrize(("rpc", "path"), all_fields(holds("google.protobuf.Struct")), ids=name_of)
+def test_attributes_and_contexts_that_are_refused(wire, rpc, path, attributes):
+    put(request := valid(rpc), path, attributes)
+    assert_refused(wire.call(rpc, request), rpc, dotted(path))
 
 
-@pytest.mark.parametrize("name", ["CreateUser", "UpdateUser"])
-def test_attributes_too_deep_to_decode(wire, name):
+@pytest.mark.parametrize(("rpc", "path"), all_fields(holds("google.protobuf.Struct")), ids=name_of)
+def test_attributes_and_contexts_too_deep_to_decode(wire, rpc, path):
     """What protobuf itself gives up on, at a hundred levels, is still the caller's mistake."""
-    user = users_pb2.User(external_id="7", user_id=NOBODY).SerializeToString()
     for levels in (60, 1_000, 5_000):
         struct = b""
         for _ in range(levels):  # Value{struct_value: Struct{fields: {"": …}}}
             struct = field(1, field(1, b"") + field(2, field(5, struct)))
-        outcome = wire.call(RPC[name], field(1, user + field(7, struct)))
-        assert_lawful(outcome, RPC[name])
+        data = struct
+        for step in reversed(path):
+            # Behind what is good, since of a message that comes twice the two are merged.
+            data = filled(step.containing_type).SerializeToString() + field(step.number, data)
+        outcome = wire.call(rpc, data)
+        assert_lawful(outcome, rpc)
         assert outcome.reason in {"MALFORMED_REQUEST", "INVALID_FIELD"}, outcome.short
 
 
@@ -414,13 +451,119 @@ def test_attributes_come_back_as_they_were(wire, attributes):
 # ----- size of the whole ----------------------------------------------------------------------------------------------
 
 
-def test_messages_that_are_too_large(wire, watchword):
-    for size in (256 * 1024, 40 * 1024 * 1024):
-        outcome = wire.call(RPC["IntrospectToken"], RPC["IntrospectToken"].request(token="x" * size))
-        assert outcome.code == "RESOURCE_EXHAUSTED", outcome.short
+def most_bytes(rpc: Rpc) -> int:
+    """How many bytes the proto lets a request have."""
+    service, _, method = rpc.name.partition("/")
+    options = rpc.request.DESCRIPTOR.file.services_by_name[service].methods_by_name[method].GetOptions()
+    return options.Extensions[options_pb2.access].max_request_bytes or 256 * 1024
+
+
+def padded(rpc: Rpc, size: int) -> bytes:
+    """A good request of so many bytes, most of which are a field of the future."""
+    data = valid(rpc).SerializeToString()
+    for overhead in range(4, 8):
+        whole = data + field(15, b"x" * (size - len(data) - overhead))
+        if len(whole) == size:
+            return whole
+    raise AssertionError(size)
+
+
+@pytest.mark.parametrize("rpc", RPCS, ids=name_of)
+def test_requests_up_to_the_limit_and_not_a_byte_more(wire, watchword, rpc):
+    limit = most_bytes(rpc)
+    assert limit <= GRPC_LIMIT
+    outcome = wire.call(rpc, padded(rpc, limit))
+    assert_lawful(outcome, rpc)
+    assert outcome.reason not in {"REQUEST_TOO_LARGE", "MALFORMED_REQUEST"}
+    for size in {limit + 1, GRPC_LIMIT} - {limit, GRPC_LIMIT + 1}:
+        outcome = wire.call(rpc, padded(rpc, size))
+        assert_lawful(outcome, rpc)
+        assert (outcome.reason, outcome.metadata["limit"]) == ("REQUEST_TOO_LARGE", str(limit))
+        # Whoever may not call learns nothing, not even this.
+        assert wire.call(rpc, padded(rpc, size), ()).reason == "API_KEY_INVALID"
+
+
+def test_messages_that_grpc_itself_refuses(wire, watchword):
+    for rpc in (RPC["IntrospectToken"], RPC["WriteModel"], RPC["ImportRelationships"], RPC["ExportRelationships"]):
+        for size in (GRPC_LIMIT + 1, 40 * 1024 * 1024):
+            outcome = wire.call(rpc, padded(rpc, size))
+            assert outcome.code == "RESOURCE_EXHAUSTED", outcome.short
     request = RPC["IntrospectToken"].request(token="x" * (256 * 1024 - 100))
     assert_refused(wire.call(RPC["IntrospectToken"], request), RPC["IntrospectToken"], "token")
     assert watchword.users.list_page().items == ()
+
+
+# ----- streams --------------------------------------------------------------------------------------------------------
+
+
+IMPORT = RPC["ImportRelationships"]
+
+
+def stream(channel, metadata, messages):
+    """Import what comes; give the answers and how it ended."""
+    method = channel.stream_stream(IMPORT.path, response_deserializer=IMPORT.response.FromString)
+    answers = []
+    try:
+        answers.extend(method(iter(messages), metadata=metadata, timeout=20))
+    except grpc.RpcError as error:
+        return answers, outcome_of(error)
+    return answers, Outcome("OK")
+
+
+def grants(number, count=1):
+    names = [{"subject": "user:ana", "relation": "owner", "object": f"organization:{number}-{n}"} for n in range(count)]
+    return IMPORT.request(relationships=names).SerializeToString()
+
+
+def test_a_stream_that_sends_nothing(channel, metadata):
+    assert stream(channel, metadata, []) == ([], Outcome("OK"))
+    answers, outcome = stream(channel, metadata, [b"", b""])
+    assert [(answer.message_count, answer.relationship_count) for answer in answers] == [(1, 0), (2, 0)]
+    assert outcome.code == "OK"
+    for nobody in ((), (("authorization", "Bearer x"),)):
+        answers, outcome = stream(channel, nobody, [])
+        assert (answers, outcome.reason) == ([], "API_KEY_INVALID")
+
+
+BAD_MESSAGES = {
+    "no message": (b"\xff", "MALFORMED_REQUEST", ()),
+    "a field that is wrong": (
+        IMPORT.request(relationships=[{}]).SerializeToString(),
+        "INVALID_FIELD",
+        ("relationships[0].subject", "relationships[0].relation", "relationships[0].object"),
+    ),
+    "what the model does not allow": (
+        IMPORT.request(relationships=[{"subject": "user:*", "relation": "owner", "object": "organization:x"}]),
+        "INVALID_FIELD",
+        ("relationships[0]",),
+    ),
+    "too many": (grants("many", 10_001), "INVALID_FIELD", ("relationships",)),
+    "too large for grpc": (b"\x7a\x80\x80\x80\x02" + b"x" * 4 * 1024 * 1024, "", ()),
+}
+
+
+@pytest.mark.parametrize(("bad", "reason", "fields"), BAD_MESSAGES.values(), ids=BAD_MESSAGES)
+def test_a_bad_message_ends_a_stream_and_what_came_before_stays(channel, metadata, wire, bad, reason, fields):
+    bad = bad if isinstance(bad, bytes) else bad.SerializeToString()
+    answers, outcome = stream(channel, metadata, [grants("first"), grants("second", 3), bad, grants("never")])
+    assert [(answer.message_count, answer.relationship_count) for answer in answers] == [(1, 1), (2, 4)]
+    if reason:
+        assert_lawful(outcome, IMPORT)
+        assert (outcome.reason, outcome.fields) == (reason, fields), outcome.short
+    else:
+        assert outcome.code == "RESOURCE_EXHAUSTED", outcome.short
+    found = wire.call(RPC["ExportRelationships"], b"").response.relationships
+    assert sorted(row.object for row in found) == [
+        "organization:first-0", "organization:second-0", "organization:second-1", "organization:second-2",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("token", ["x", "AAAA", "A" * 4096, "!~%_-"])
+def test_tokens_from_which_no_export_can_be_resumed(wire, token):
+    rpc = RPC["ExportRelationships"]
+    outcome = wire.call(rpc, rpc.request(resume_token=token))
+    assert_lawful(outcome, rpc)
+    assert outcome.reason == "INVALID_PAGE_TOKEN", outcome.short
 
 
 def test_methods_that_do_not_exist(channel, metadata):

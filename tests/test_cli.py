@@ -117,7 +117,7 @@ def test_every_command_has_json_and_tells_the_exit_codes():
         *(f"sessions {verb}" for verb in ("list", "get", "revoke", "revoke-all")),
         *(f"credentials {verb}" for verb in ("set-password", "list", "remove")),
         *("signing-keys show", "signing-keys rotate"),
-        *(f"model {verb}" for verb in ("check", "convert", "diff")),
+        *(f"model {verb}" for verb in ("check", "constants", "convert", "diff", "test")),
     }
     assert set(found) == expected
     for name, command in found.items():

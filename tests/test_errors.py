@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import grpc
 import pytest
-from google.rpc import code_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 from wire import STATED
 
@@ -18,6 +18,9 @@ from watchword.v1 import errors_pb2
 EXAMPLES = [
     errors.InvalidField([("user.email", "must be an address"), ("user.locale", "must be a tag")]),
     errors.MalformedRequest(),
+    errors.RequestTooLarge(262_144),
+    errors.ModelInvalid([("dsl:3:5", "There is no type 'usr'."), ("dsl:4:1", "A relation has no name.")]),
+    errors.ConditionUnresolved("The condition 'weekday' needs a number."),
     errors.InvalidPageToken(),
     errors.UnknownField("naïve"),
     errors.FieldOutputOnly("status"),
@@ -30,12 +33,20 @@ EXAMPLES = [
     errors.RefreshTokenReused(),
     errors.CurrentPasswordWrong(),
     errors.PermissionMissing("read_users"),
+    errors.AccessDenied("can_manage", "organization:acme"),
     errors.NotFound("user", "01890a5d-ac96-774b-bcce-b302099a8057"),
     errors.AlreadyExists("user.email"),
     errors.EtagMismatch(),
     errors.Conflict(),
     errors.WrongStatus("user", "01890a5d-ac96-774b-bcce-b302099a8057", "deleted"),
     errors.KeyEnded("01890a5d-ac96-774b-bcce-b302099a8057"),
+    errors.InvitationInvalid(),
+    errors.PreconditionFailed(1, must_exist=True),
+    errors.ModelOrphans(12, [f"document:{number}#viewer@user:ana" for number in range(10)]),
+    errors.ModelLacksRelation("organization", "can_manage"),
+    errors.RevisionUnknown(),
+    errors.LastOwner(),
+    errors.ResolutionLimit("depth", "The answer lies more than 25 steps away."),
     errors.ServerBusy("Too many calls.", retry_after=timedelta(seconds=1.5)),
     errors.DatabaseUnavailable(),
     errors.ShuttingDown(),
@@ -106,3 +117,32 @@ def test_what_the_server_raises_the_client_gets(failing, example):
     violations = tuple((violation.field, violation.description) for violation in error.field_violations)
     assert violations == getattr(example, "violations", ())
     assert error.retry_after == RETRIED.get(example.reason_name())
+
+
+NAMES = "/" * 250
+LONG = [
+    errors.InvalidField([(f"writes[{number}].object", NAMES * 100) for number in range(20)]),
+    errors.ModelInvalid([(f"dsl:{number}:5", f"é {NAMES}" * 4) for number in range(1000)]),
+    errors.ModelOrphans(10, [f"document:{NAMES}#{'r' * 50}@document:{NAMES}#{'r' * 50}"] * 10),
+    errors.ModelLacksRelation("t" * 254, "r" * 50),
+    errors.AccessDenied("r" * 50, f"organization:{NAMES}"),
+    errors.ConditionUnresolved("%\n\U0001f40e" * 1_000),
+    errors.UnknownField("é" * 128),
+]
+
+
+@pytest.mark.parametrize("example", LONG, ids=lambda example: example.reason_name())
+def test_no_error_is_too_long_to_be_received(example):
+    """gRPC's clients take 8 KiB of metadata for certain, and replace the call's status if there is more."""
+    status = rpc_status.to_status(example.to_status("x" * 128))
+    (details,) = [value for key, value in status.trailing_metadata if key == "grpc-status-details-bin"]
+    message = sum(1 if " " <= sign <= "~" and sign != "%" else 3 * len(sign.encode()) for sign in status.details)
+    assert message + len(details) * 4 / 3 < 8_192 - 500
+    violations = getattr(example, "violations", ())
+    found = status_pb2.Status.FromString(details)
+    bad = error_details_pb2.BadRequest()
+    assert [detail.Unpack(bad) for detail in found.details].count(True) == bool(violations)
+    assert [violation.field for violation in bad.field_violations] == [
+        field for field, _ in violations[: len(bad.field_violations)]
+    ]
+    assert bad.field_violations or not violations

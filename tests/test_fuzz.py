@@ -5,6 +5,7 @@ Random numbers come from `random`, which pytest-randomly seeds anew for each run
 """
 
 import collections
+import json
 import math
 import random
 from collections.abc import Callable
@@ -16,8 +17,11 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
-from wire import RPCS, Outcome, Wire, assert_lawful, is_own, outcome_of, plain, rules_of, valid
+from wire import RPC, RPCS, Outcome, Rpc, Wire, assert_lawful, is_own, outcome_of, plain, rules_of, valid
 
+from watchword.server.permissions.built_in import STARTER_DSL
+from watchword.server.permissions.dsl import parse_dsl
+from watchword.server.permissions.fga_json import to_json
 from watchword.v1 import options_pb2
 
 REFLECTIONS = ["grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"]
@@ -132,6 +136,37 @@ def test_bytes_on_reflection(channel, watchword, service):
             assert answer.error_response.error_code in {3, 5}, answer  # INVALID_ARGUMENT, NOT_FOUND
 
 
+def test_streams_of_messages_and_bytes(channel, metadata, watchword):
+    """Each message before the first bad one is written and answered; the bad one ends the stream with its reason."""
+    rpc = RPC["ImportRelationships"]
+    method = channel.stream_stream(rpc.path, response_deserializer=rpc.response.FromString)
+    ended = collections.Counter()
+    for number in range(60):
+        good = [valid(rpc) for _ in range(random.randint(0, 5))]
+        for index, request in enumerate(good):
+            request.relationships.add(subject="user:ana", relation="owner", object=f"organization:{number}-{index}")
+        data = [request.SerializeToString() for request in good]
+        data += [hostile(random_message(rpc.request, Pool()).SerializeToString) for _ in range(random.randint(0, 2))]
+        data += [request.SerializeToString() for request in good[:1]]
+        answers = []
+        try:
+            answers.extend(method(iter(data), metadata=metadata, timeout=20))
+        except grpc.RpcError as error:
+            outcome = outcome_of(error)
+            assert_lawful(outcome, rpc)
+            ended[outcome.reason] += 1
+        else:
+            ended["OK"] += 1
+            assert len(answers) == len(data)
+        assert [answer.message_count for answer in answers] == list(range(1, len(answers) + 1))
+        assert len(answers) >= len(good)
+    assert {"OK", "MALFORMED_REQUEST"} <= ended.keys(), ended
+    written = channel.unary_stream(
+        RPC["ExportRelationships"].path, response_deserializer=RPC["ExportRelationships"].response.FromString
+    )
+    assert list(written(b"", metadata=metadata, timeout=20))
+
+
 # ----- messages -------------------------------------------------------------------------------------------------------
 
 ODD_TEXTS = [
@@ -148,9 +183,17 @@ class Pool:
     """What the server has answered so far, by the names of fields: it makes random requests meet real things."""
 
     ALIASES = {"next_page_token": "page_token", "access_token": "token", "api_key": "token"}  # noqa: RUF012
-    USED_FOR = {"except_session_id": "session_id", "keep_session_id": "session_id", "identifier": "username"}  # noqa: RUF012
+    USED_FOR = {  # noqa: RUF012
+        "except_session_id": "session_id",
+        "keep_session_id": "session_id",
+        "identifier": "username",
+        "owner_user_id": "user_id",
+        "at_least": "revision",
+    }
 
     def __init__(self, taboo: tuple[str, ...] = ()) -> None:
+        self.careful = False
+        """Whether the messages are meant to be good, so that some get behind the checks of each field."""
         self._taboo = taboo
         self._texts: dict[str, list[str]] = collections.defaultdict(list)
 
@@ -168,8 +211,8 @@ class Pool:
     def text(self, field: FieldDescriptor) -> str:
         """Give text for a field: mostly real or well formed, sometimes nearly so, sometimes odd."""
         known = self._texts[self.USED_FOR.get(field.name, field.name)]
-        chance = random.random()
-        if known and chance < 0.6:
+        chance = random.random() * (0.8 if self.careful else 1)
+        if known and chance < (0.3 if field.name in NAMES else 0.6):
             return random.choice(known)
         if chance < 0.8:
             return new_text(field)
@@ -180,12 +223,68 @@ class Pool:
         return random.choice(ODD_TEXTS)
 
 
+MODELS = [
+    STARTER_DSL,
+    STARTER_DSL.replace("define member: [user, service, group#member] or admin", "define member: [user:*] and admin"),
+    """model
+  schema 1.1
+type user
+type group
+  relations
+    define member: [user, group#member]
+type organization
+  relations
+    define owner: [user]
+    define member: [user, user:*, group#member with same, user with same] but not owner
+    define parent: [organization]
+    define admin: admin from parent or owner
+condition same(name: string, number: int) {
+  name == "x" && number > 3
+}
+""",
+]
+
+
+def number() -> int:
+    return random.randint(0, 4)
+
+
+def model_text() -> str:
+    return damaged(random.choice(MODELS))
+
+
+def model_json() -> str:
+    return damaged(json.dumps(to_json(parse_dsl(random.choice(MODELS)))))
+
+
+def damaged(text: str) -> str:
+    return text if random.random() < 0.7 else mutated(text.encode()).decode(errors="replace")
+
+
+SUBJECTS = ("user:user{}", "user:user{}", "service:user{}", "service:user{}", "user:*", "group:user{}#member")
+NAMES: dict[str, Callable[[], str]] = {
+    "subject": lambda: random.choice(SUBJECTS).format(number()),
+    "relation": lambda: random.choice(("member", "member", "owner", "admin", "can_view", "read_users")),
+    "role": lambda: random.choice(("member", "member", "owner", "admin", "can_view")),
+    "object": lambda: random.choice(("organization:user{}", "organization:user{}", "group:user{}")).format(number()),
+    "object_type": lambda: random.choice(("organization", "group", "user", "watchword")),
+    "subject_type": lambda: random.choice(("user", "service", "group")),
+    "subject_filters": lambda: random.choice(("user", "service", "group#member", "organization#owner")),
+    "name": lambda: "same",
+    "dsl": model_text,
+    "openfga_json": model_json,
+}
+"""What is named in permissions, by the names of fields."""
+
+
 def new_text(field: FieldDescriptor) -> str:
+    if field.name in NAMES:
+        return NAMES[field.name]()
     number = random.randint(0, 30)
     match rules_of(field).format:
         case options_pb2.FORMAT_EMAIL:
             return f"User{number}@example.com"
-        case options_pb2.FORMAT_USERNAME | options_pb2.FORMAT_SLUG:
+        case options_pb2.FORMAT_USERNAME | options_pb2.FORMAT_SLUG | options_pb2.FORMAT_OBJECT_ID:
             return f"user{number}"
         case options_pb2.FORMAT_UUID if field.name == "request_id":
             return f"01890a5d-ac96-774b-bcce-{random.getrandbits(48):012x}"
@@ -194,15 +293,44 @@ def new_text(field: FieldDescriptor) -> str:
     return plain(field)
 
 
+GRANTS = [
+    ("user:user{}", "owner", "organization:user{}"),
+    ("user:user{}", "member", "organization:user{}"),
+    ("service:user{}", "member", "organization:user{}"),
+    ("group:user{}#member", "member", "organization:user{}"),
+    ("user:user{}", "member", "group:user{}"),
+]
+"""What most models let be granted."""
+
+
 def random_message(kind: type[Message], pool: Pool) -> Any:
     message = kind()
-    chance = random.choice([0.3, 0.6, 0.9])
+    chance = random.choice([0.1, 0.3] if pool.careful else [0.3, 0.6, 0.9])
     for field in message.DESCRIPTOR.fields:
-        likely = 0.97 if rules_of(field).required or field.name == "user_id" else chance
+        rules = rules_of(field)
+        likely = 0.97 if rules.required or field.name == "user_id" else chance
+        if rules.format == options_pb2.FORMAT_OPAQUE and not rules.required:
+            likely /= 3
         # An id of a call that is often used twice would keep most calls from being made.
         if random.random() < (0.2 if field.name == "request_id" else likely):
             fill(message, field, pool)
+    if pool.careful:
+        mend(message, pool)
     return message
+
+
+def mend(message: Any, pool: Pool) -> None:
+    """Make good what no rule of a single field says."""
+    match message.DESCRIPTOR.name:
+        case "Relationship" | "RelationshipKey":
+            names = [name.format(number()) for name in random.choice(GRANTS)]
+            message.subject, message.relation, message.object = names
+            if random.random() < 0.3 and hasattr(message, "condition"):
+                message.condition.name = "same"
+        case "RelationshipFilter" if not message.ListFields():
+            fill(message, random.choice(message.DESCRIPTOR.fields), pool)
+        case "WriteRelationshipsRequest" if not message.writes:
+            fill(message, message.DESCRIPTOR.fields_by_name["writes"], pool)
 
 
 def fill(message: Any, field: FieldDescriptor, pool: Pool) -> None:
@@ -212,7 +340,9 @@ def fill(message: Any, field: FieldDescriptor, pool: Pool) -> None:
         else:
             setattr(message, field.name, random_value(field, pool))
         return
-    items = [random_value(field, pool) for _ in range(random.choice([1, 1, 2, 3, 120]))]
+    # Messages hold lists of messages: not many of many.
+    most = 120 if field.message_type is None else 12
+    items = [random_value(field, pool) for _ in range(random.choice([1, 1, 2, 3, most]))]
     getattr(message, field.name).extend(items)
 
 
@@ -222,12 +352,14 @@ def random_value(field: FieldDescriptor, pool: Pool) -> Any:  # one for each kin
             return pool.text(field)
         case FieldDescriptor.TYPE_BOOL:
             return random.random() < 0.5
+        case FieldDescriptor.TYPE_ENUM if pool.careful:
+            return random.choice(field.enum_type.values[1:]).number
         case FieldDescriptor.TYPE_ENUM:
             return random.choice([1, 1, 2, 2, 3, 0, 99, -1])
         case FieldDescriptor.TYPE_MESSAGE:
             return random_submessage(field, pool)
         case FieldDescriptor.TYPE_INT32:
-            return random.choice(ODD_NUMBERS)
+            return random.choice(ODD_NUMBERS[:2] if pool.careful else ODD_NUMBERS)
     raise NotImplementedError(f"{field.full_name}: teach the generator this type")
 
 
@@ -235,7 +367,8 @@ def random_submessage(field: FieldDescriptor, pool: Pool) -> Message:
     message: Any = field.message_type._concrete_class()
     match field.message_type.full_name:
         case "google.protobuf.Timestamp" | "google.protobuf.Duration":
-            message.seconds, message.nanos = random.choice(ODD_SECONDS), random.choice(ODD_NANOS)
+            message.seconds = random.choice(ODD_SECONDS[3:6] if pool.careful else ODD_SECONDS)
+            message.nanos = 0 if pool.careful else random.choice(ODD_NANOS)
         case "google.protobuf.FieldMask":
             paths = [
                 "email",
@@ -251,6 +384,8 @@ def random_submessage(field: FieldDescriptor, pool: Pool) -> Message:
                 "",
             ]
             message.paths.extend(random.choice(paths[:6] if random.random() < 0.5 else paths) for _ in range(2))
+        case "google.protobuf.Struct" if field.name == "context" and random.random() < 0.7:
+            message.update({"name": random.choice(["x", "y", 3]), "number": random.choice([1, 7, 1.5, "7", None])})
         case "google.protobuf.Struct":
             fill_struct(message, 0)
         case _:
@@ -276,10 +411,11 @@ def fill_struct(struct: Any, depth: int) -> None:
                 value.string_value = random.choice(ODD_TEXTS)
 
 
-def fuzz(wire: Wire, pool: Pool, calls: int) -> collections.Counter[str]:
+def fuzz(wire: Wire, pool: Pool, calls: int, rpcs: list[Rpc] = RPCS) -> collections.Counter[str]:
     seen: collections.Counter[str] = collections.Counter()
     for _ in range(calls):
-        rpc = random.choice(RPCS)
+        rpc = random.choice(rpcs)
+        pool.careful = random.random() < 0.5
         request = random_message(rpc.request, pool)
         outcome: Outcome = wire.call(rpc, request)
         try:
@@ -320,11 +456,31 @@ def test_random_messages(wire, watchword, sql):
     go_on(watchword, sql)
 
 
+PERMISSIONS = [rpc for rpc in RPCS if rpc.name.startswith(("PermissionService", "RelationshipService"))]
+
+
+def test_random_questions(wire, watchword, sql):
+    seen = fuzz(wire, Pool(taboo(sql)), 1_500, PERMISSIONS)
+    assert seen["OK"] > 300, seen
+    assert {"MODEL_INVALID", "INVALID_PAGE_TOKEN", "REQUEST_ID_REUSED"} <= seen.keys(), seen
+    go_on(watchword, sql)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_many_random_questions(wire, watchword, sql):
+    seen = fuzz(wire, Pool(taboo(sql)), 10_000, PERMISSIONS)
+    rare = {"CONDITION_FAILED", "MODEL_ORPHANS", "PRECONDITION_FAILED", "REVISION_UNKNOWN", "NOT_FOUND"}
+    assert rare <= seen.keys(), seen
+    go_on(watchword, sql)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_many_random_messages(wire, watchword, sql):
     seen = fuzz(wire, Pool(taboo(sql)), 20_000)
-    rare = {"REFRESH_TOKEN_INVALID", "REQUEST_ID_REUSED", "FIELD_OUTPUT_ONLY", "UNKNOWN_FIELD", "PASSWORD_REFUSED"}
+    rare = {"MODEL_LACKS_RELATION", "INVITATION_INVALID"}
+    rare |= {"REFRESH_TOKEN_INVALID", "REQUEST_ID_REUSED", "FIELD_OUTPUT_ONLY", "UNKNOWN_FIELD", "PASSWORD_REFUSED"}
     assert rare <= seen.keys(), seen
     assert "API_KEY_INVALID" not in seen, "the administrator was locked out"
     go_on(watchword, sql)

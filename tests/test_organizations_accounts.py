@@ -64,16 +64,16 @@ def closing(world: World, subject: str) -> tuple[Callable[[], object], Callable[
     return lambda: group.suspend(id_), lambda: group.reinstate(id_), lambda: group.delete(id_)
 
 
-@pytest.mark.parametrize("way", ["direct", "group", "everybody"])
-@pytest.mark.parametrize("kind", ["user", "service"])
+@pytest.mark.parametrize(
+    ("kind", "way"),
+    [("user", "direct"), ("user", "group"), ("user", "everybody"), ("service", "direct"), ("service", "group")],
+)
 def test_an_account_is_denied_everything_while_it_is_suspended(world: World, sql, kind: str, way: str):
     if kind == "user":
         subject = world.user("ana")
     else:
         subject = f"service:{world.watchword.service_accounts.create('web-shop').service_account_id}"
     world.model(MODEL)
-    if way == "everybody" and kind == "service":
-        pytest.skip("the model lets every user in, no service")
     paths = {
         "direct": [f"document:1#owner@{subject}"],
         "group": [f"group:eng#member@{subject}", "document:1#viewer@group:eng#member"],
@@ -170,7 +170,7 @@ def test_nobody_has_a_hand_in_an_account_that_was_granted_more(world: World, wat
     accounts.create("clerk")
     key = accounts.create_key("robot", permissions=["read_users"])
     world.write("watchword:deployment#administrator@service:robot")
-    clerk = accounts.create_key("clerk", permissions=["write_service_accounts", "write_keys", "read_users"])
+    clerk = accounts.create_key("clerk", permissions=["write_service_accounts", "read_users"])
     with Client(watchword_server.address, api_key=clerk.api_key) as client:
         mine = client.service_accounts
         for attempt in (

@@ -1,11 +1,16 @@
 """Invitations to organizations: a secret that works once, for a time, and is kept nowhere."""
 
+import secrets
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
 
 import pytest
 from organization_calls import ALLOWED, Refused, World
 
 from watchword.client.testing import LocalServer
+from watchword.server.app import utc_now
+from watchword.server.sealing import Keyring
+from watchword.server.storage.database import Database
 from watchword.v1 import organizations_pb2 as pb
 
 NOBODY = "01890a5d-ac96-774b-bcce-b302099a8057"
@@ -97,6 +102,29 @@ def test_an_invitation_expires_by_the_servers_clock(world: World, sql, watchword
     assert listed(world) == [kept]
     assert world.refused(accept(token, ana)).reason == "INVITATION_INVALID"
     assert world.members("acme") == set()
+
+
+async def end_expired(server: LocalServer, *, now: datetime) -> int:
+    """What the server does every minute, at another time."""
+    keyring = Keyring.parse(Keyring.generate(secrets.token_bytes), randomness=secrets.token_bytes)
+    database = Database(
+        server.database_url, pool_size=2, keyring=keyring, clock=lambda: now, randomness=secrets.token_bytes
+    )
+    await database.open()
+    try:
+        async with database.read() as reader:
+            return await reader.invitations.end_expired()
+    finally:
+        await database.close()
+
+
+async def test_the_address_of_an_expired_invitation_is_forgotten(world: World, sql, watchword_server: LocalServer):
+    world.invite("acme", email=ADDRESS)
+    now = utc_now()
+    assert await end_expired(watchword_server, now=now + timedelta(days=6)) == 0
+    assert sql("select email from invitations") == [{"email": ADDRESS}]
+    assert await end_expired(watchword_server, now=now + timedelta(days=8)) == 1
+    assert sql("select email, end_time = expire_time as ended from invitations") == [{"email": "", "ended": True}]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from sdk_recorder import Recorder, recording, status
 from test_sdk_transport_async import NOW, signing_keys
 from test_verifier import jwks, token
 
-from watchword.client import AsyncClient, Client, InternalError
+from watchword.client import AsyncClient, Client, InternalError, Relationship
 
 FORKS = """
 import asyncio, os, sys
@@ -186,3 +186,31 @@ def test_no_path_of_the_sdk_opens_a_channel_before_a_call():
     client = Client(api_key="x")
     assert client._channel is not None
     assert client._channel._opened.existing() is None
+
+
+async def test_an_asynchronous_source_is_imported(recorder: Recorder):
+    async def source():
+        for number in range(5):
+            await asyncio.sleep(0)
+            yield Relationship(f"user:{number}", "viewer", "document:1")
+
+    async with AsyncClient(recorder.address, api_key="wwk_x") as client:
+        done = await client.relationships.import_(source(), batch_size=2)
+    assert done.relationship_count == 5
+    assert [len(call.request.relationships) for call in recorder.calls] == [2, 2, 1]
+
+
+def test_streams_leave_no_threads_behind(recorder: Recorder):
+    def stream(client: Client) -> int:
+        client.relationships.import_([Relationship("user:ana", "viewer", "document:1")])
+        next(client.relationships.export(), None)
+        for _ in range(100):  # threads end a moment after their calls
+            if threading.active_count() <= before:
+                break
+            threading.Event().wait(0.02)
+        return threading.active_count()
+
+    with Client(recorder.address, api_key="wwk_x") as client:
+        client.users.get("u")
+        before = threading.active_count() + 8  # the recorder's own
+        assert max(stream(client) for _ in range(20)) <= before

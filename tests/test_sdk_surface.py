@@ -12,12 +12,29 @@ from typing import Any
 import pytest
 
 import watchword.client
-from watchword.client import errors, models
+from watchword.client import _organization_models, _permission_models, errors, models
 from watchword.client._convert import user, user_message
+from watchword.client._convert_permissions import (
+    check_answer,
+    consistency_message,
+    explanation,
+    relationship,
+    relationship_message,
+)
+from watchword.client._permission_models import (
+    CheckAnswer,
+    CheckError,
+    Consistency,
+    Decision,
+    ExplanationStep,
+    Relationship,
+)
 from watchword.client._transport import is_local
 from watchword.v1 import (
     credentials_pb2,
     errors_pb2,
+    organizations_pb2,
+    permissions_pb2,
     service_accounts_pb2,
     sessions_pb2,
     tokens_pb2,
@@ -25,10 +42,11 @@ from watchword.v1 import (
 )
 
 SECRET = "s3cr3t-value"
+MODELS = (models, _permission_models, _organization_models)
 
 
 def test_all_public_names_are_there():
-    for module in (errors, models):
+    for module in (errors, *MODELS):
         for name, value in inspect.getmembers(module, inspect.isclass):
             if value.__module__ in {"watchword.client", module.__name__}:
                 assert name in watchword.client.__all__
@@ -137,9 +155,10 @@ def settings(client: Any) -> Any:
 
 
 def test_models_are_frozen_and_slotted():
-    for name, model in inspect.getmembers(models, dataclasses.is_dataclass):
-        assert model.__dataclass_params__.frozen, name
-        assert "__slots__" in vars(model), name
+    for module in MODELS:
+        for name, model in inspect.getmembers(module, dataclasses.is_dataclass):
+            assert model.__dataclass_params__.frozen, name
+            assert "__slots__" in vars(model), name
 
 
 def test_secrets_are_masked():
@@ -155,6 +174,7 @@ def test_secrets_are_masked():
                 access_token=SECRET, access_token_lifetime=timedelta(), refresh_token=SECRET, session=None
             )
         ),
+        repr(_organization_models.CreatedInvitation(invitation=None, invitation_token=SECRET)),
         repr(settings(watchword.client.Client(api_key=SECRET).on_behalf_of(SECRET))),
         repr(watchword.client.TLS(private_key=SECRET.encode())),
     ]
@@ -169,6 +189,8 @@ def test_enums_agree_with_the_contract():
         (models.SessionEndReason, sessions_pb2.SessionEndReason),
         (models.TokenKind, tokens_pb2.TokenKind),
         (models.InactiveReason, tokens_pb2.InactiveReason),
+        (_permission_models.Decision, permissions_pb2.Decision),
+        (_organization_models.OrganizationStatus, organizations_pb2.OrganizationStatus),
     ]
     for ours, theirs in pairs:
         prefix = theirs.DESCRIPTOR.values[0].name.removesuffix("UNSPECIFIED")
@@ -187,6 +209,71 @@ def test_attributes_keep_their_values():
     assert found == attributes
     assert type(found["a"]) is int
     assert user_message("u", attributes={}).HasField("attributes")
+
+
+def test_only_an_allow_is_true():
+    for decision in Decision:
+        assert bool(CheckAnswer(decision=decision)) == (decision is Decision.ALLOWED)
+    assert not CheckError(reason="CONDITION_FAILED", message="x")
+    assert not check_answer(permissions_pb2.CheckResponse(decision=99))
+
+
+def test_consistency():
+    assert consistency_message(None) is None
+    assert consistency_message(Consistency.full()).WhichOneof("requirement") == "full"
+    assert consistency_message(Consistency.at_least("1.2")).at_least == "1.2"
+    assert consistency_message(Consistency.minimize_latency()).minimize_latency
+    with pytest.raises(ValueError, match="revision"):
+        Consistency.at_least("")
+
+
+def test_relationships_keep_their_values():
+    stated = Relationship(
+        "user:ana", "viewer", "document:1", condition="c", context={"a": [1, None]}, expire_time=datetime.now(UTC)
+    )
+    message = relationship_message(stated)
+    assert relationship(type(message).FromString(message.SerializeToString())) == stated
+    plain = Relationship("user:ana", "viewer", "document:1")
+    assert relationship(relationship_message(plain)) == plain
+    with pytest.raises(ValueError, match="condition"):
+        relationship_message(Relationship("user:ana", "viewer", "document:1", context={}))
+
+
+def test_a_tree_is_rebuilt_from_its_depths():
+    depths = [0, 1, 2, 3, 2, 1, 1, 2]
+    found = explanation(
+        permissions_pb2.ExplainResponse(
+            decision=2,
+            steps=[
+                permissions_pb2.ExplanationStep(
+                    depth=depth, kind=8, decision=2, node=str(index), reason=2, missing_context=["a"], omitted_count=3
+                )
+                for index, depth in enumerate(depths)
+            ],
+            nearest=[7, 3],
+        )
+    )
+
+    def outline(step: ExplanationStep) -> Any:
+        return {step.node: [outline(child) for child in step.children]}
+
+    assert outline(found.tree) == {"0": [{"1": [{"2": [{"3": []}]}, {"4": []}]}, {"5": []}, {"6": [{"7": []}]}]}
+    assert [step.node for step in found.nearest] == ["7", "3"]
+    assert found.nearest[1] is found.tree.children[0].children[0].children[0]
+    step = found.nearest[0]
+    assert (step.kind, step.verdict, step.why) == ("missing-grant", "denied", "condition-false")
+    assert (step.missing, step.omitted, step.relationship) == (("a",), 3, None)
+    assert explanation(permissions_pb2.ExplainResponse(decision=1)).tree.verdict is Decision.ALLOWED
+
+
+def test_a_long_chain_is_no_deep_recursion():
+    steps = [permissions_pb2.ExplanationStep(depth=depth, kind=1) for depth in range(5000)]
+    tree = explanation(permissions_pb2.ExplainResponse(steps=steps)).tree
+    length = 1
+    while tree.children:
+        (tree,) = tree.children
+        length += 1
+    assert length == 5000
 
 
 # --- errors -------------------------------------------------------------------------------------------

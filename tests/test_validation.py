@@ -15,27 +15,24 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 
+from watchword.server.app import services
 from watchword.server.errors import FieldOutputOnly, InvalidField, UnknownField
 from watchword.server.validation import Validators, mask_paths, normalize_email, normalize_username, require_uuid
 from watchword.v1 import (
     credentials_pb2,
     options_pb2,
+    organizations_pb2,
+    permissions_pb2,
+    relationships_pb2,
     service_accounts_pb2,
     sessions_pb2,
     sign_in_pb2,
-    tokens_pb2,
     users_pb2,
 )
 
 CORPORA = Path(__file__).parents[2] / "shared" / "corpora"
 UUID = "0191b0d8-8f7c-7c3e-9b43-5bd2b5a4a1c2"
-FILES = (credentials_pb2, service_accounts_pb2, sessions_pb2, sign_in_pb2, tokens_pb2, users_pb2)
-REQUESTS = [
-    message_factory.GetMessageClass(method.input_type)
-    for file in FILES
-    for service in file.DESCRIPTOR.services_by_name.values()
-    for method in service.methods
-]
+REQUESTS = [message_factory.GetMessageClass(method.input_type) for service in services() for method in service.methods]
 
 any_text = st.text(st.characters(exclude_categories=["Cs"]))
 
@@ -90,6 +87,37 @@ class TestPaths:
         assert list(violations(request)) == [f"user_ids[{index}]" for index in range(20)]
         request = service_accounts_pb2.CreateKeyRequest(display_name="\n", permissions=[" "] * 64)
         assert len(violations(request)) == 20
+        request = permissions_pb2.BatchCheckRequest(items=[{}] * 1000)
+        assert len(violations(request)) == 20
+
+    def test_messages_in_messages_in_lists(self):
+        whole = {"subject": "user:ana", "relation": "member", "object": "organization:acme"}
+        items = [
+            whole,
+            {**whole, "relation": ""},
+            {**whole, "contextual_relationships": [whole, {**whole, "condition": {"context": {"a": math.nan}}}]},
+        ]
+        assert violations(permissions_pb2.BatchCheckRequest(items=items)) == {
+            "items[1].relation": "is required",
+            "items[2].contextual_relationships[1].condition.name": "is required",
+            "items[2].contextual_relationships[1].condition.context": "must have finite numbers only",
+        }
+        write = {"preconditions": [{"filter": {}}, {"kind": 3, "filter": {"object": "\n"}}, {"kind": 1}]}
+        assert list(violations(relationships_pb2.WriteRelationshipsRequest(**write))) == [
+            "preconditions[0].kind",
+            "preconditions[1].kind",
+            "preconditions[1].filter.object",
+            "preconditions[2].filter",
+        ]
+
+    def test_a_field_that_was_not_chosen_is_not_looked_at(self):
+        consistency = permissions_pb2.Consistency
+        request = permissions_pb2.BatchCheckRequest(items=[{"subject": "a", "relation": "b", "object": "c"}])
+        for choice in (consistency(), consistency(full=False), consistency(at_least="x.1")):
+            request.consistency.CopyFrom(choice)
+            assert violations(request) == {}
+        request.consistency.at_least = "x 1"
+        assert list(violations(request)) == ["consistency.at_least"]
 
     def test_required(self):
         assert violations(users_pb2.CreateUserRequest()) == {"user": "is required"}
@@ -267,6 +295,42 @@ class TestFormats:
     def test_ip_address_refused(self, value):
         found = violations(sessions_pb2.RefreshSessionRequest(refresh_token="t", device={"ip_address": value}))
         assert list(found) == ["device.ip_address"]
+
+    @pytest.mark.parametrize(
+        "value",
+        ["acme", "0", "A-Z_a|b@c.d+e/f-g", "a*", "-", "/", "..", "x" * 128, "01890a5d-ac96-774b-bcce-b302099a8057"],
+    )
+    def test_object_id_accepted(self, value):
+        assert violations(organizations_pb2.GetOrganizationRequest(organization_id=value)) == {}
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            *("*", "*a", "a b", " a", "a\n", "\n", "a:b", "a#b", "a%b", "a~b", "a=b", "a,b", "a\\b", "(a)", '"', "\0"),
+            *("ä", "٠", "ａ", "a\u200b", "a\u0301", "\U0001f40e", "\ud7ff", "x" * 129, "x" * 1000),
+        ],
+    )
+    def test_object_id_refused(self, value):
+        assert list(violations(organizations_pb2.GetOrganizationRequest(organization_id=value))) == ["organization_id"]
+
+    @pytest.mark.parametrize("field", ["dsl", "openfga_json"])
+    def test_text_of_several_lines(self, field):
+        def found(text):
+            return list(violations(permissions_pb2.WriteModelRequest(**{field: text})))
+
+        for text in ("", "a\nb", "a\r\nb", "\ta", "\n" * 1000, "Žofie \u200fالعربية\u200e 🦊 \u2028 \ufffd"):
+            assert found(text) == []
+        controls = [chr(sign) for sign in (*range(0x20), *range(0x7F, 0xA0)) if chr(sign) not in "\t\n\r"]
+        for sign in (*controls, "\ufdd0", "\uffff", "\U0010fffe"):
+            assert found(f"a{sign}b\n") == [field]
+
+    def test_text_of_several_lines_has_a_limit(self):
+        for field, limit in (("dsl", 262_144), ("openfga_json", 1_048_576)):
+            request = permissions_pb2.WriteModelRequest(**{field: "\n" * limit})
+            assert violations(request) == {}
+            for text in ("\n" * (limit + 1), "é" * (limit // 2) + "x"):
+                request = permissions_pb2.WriteModelRequest(**{field: text})
+                assert violations(request) == {field: f"must have at most {limit} bytes"}
 
     def test_passwords_hold_anything(self):
         everything = "".join(map(chr, [*range(0x20), 0x7F, 0x85, 0xFDD0, 0xFFFF, 0x10FFFF, 0x200B]))
@@ -489,7 +553,7 @@ def pool():
 
 
 class TestOtherKindsOfFields:
-    """What no request has yet: bytes, single enums, repeated messages, maps."""
+    """What no request has yet, such as bytes and maps, and what few have."""
 
     def test_fields(self, pool):
         outer = message_factory.GetMessageClass(pool.FindMessageTypeByName("tests.validation.Outer"))

@@ -25,11 +25,13 @@ Path_ = tuple[FieldDescriptor, ...]
 
 @dataclass(frozen=True, slots=True)
 class Rpc:
-    """A unary RPC of Watchword's own."""
+    """An RPC of Watchword's own. A stream of requests is tried with one message."""
 
     name: str
     request: type[Message]
     response: type[Message]
+    sends_stream: bool = False
+    gets_stream: bool = False
 
     @property
     def path(self) -> str:
@@ -37,7 +39,13 @@ class Rpc:
 
 
 RPCS = [
-    Rpc(f"{service.name}/{method.name}", GetMessageClass(method.input_type), GetMessageClass(method.output_type))
+    Rpc(
+        f"{service.name}/{method.name}",
+        GetMessageClass(method.input_type),
+        GetMessageClass(method.output_type),
+        method.client_streaming,
+        method.server_streaming,
+    )
     for service in services()
     for method in service.methods
 ]
@@ -74,6 +82,7 @@ class Outcome:
     fields: tuple[str, ...] = ()
     has_info: bool = False
     domain: str = ""
+    retry_after: float | None = None
 
     @property
     def short(self) -> str:
@@ -93,6 +102,8 @@ class Wire:
     def start(self, rpc: Rpc, request: Message | bytes, metadata: Any = None) -> Any:
         """Begin a call; what is returned waits for its outcome."""
         data = request if isinstance(request, bytes) else request.SerializeToString()
+        if rpc.gets_stream:
+            return lambda: self._stream(rpc, data, metadata)
         method = self._channel.unary_unary(rpc.path, response_deserializer=rpc.response.FromString)
         future = method.future(data, timeout=TIMEOUT, metadata=self.metadata if metadata is None else metadata)
 
@@ -104,15 +115,27 @@ class Wire:
 
         return wait
 
+    def _stream(self, rpc: Rpc, data: bytes, metadata: Any) -> Outcome:
+        kind = self._channel.stream_stream if rpc.sends_stream else self._channel.unary_stream
+        method = kind(rpc.path, response_deserializer=rpc.response.FromString)
+        sent = iter([data]) if rpc.sends_stream else data
+        try:
+            responses = list(method(sent, timeout=TIMEOUT, metadata=self.metadata if metadata is None else metadata))
+        except grpc.RpcError as error:
+            return outcome_of(error)
+        return Outcome("OK", responses[-1] if responses else rpc.response())
+
 
 def outcome_of(error: grpc.RpcError) -> Outcome:
     info, bad, status = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest(), status_pb2.Status()
     for key, value in error.trailing_metadata() or ():
         if key == "grpc-status-details-bin":
             status.ParseFromString(value)
-    has_info = False
+    retry = error_details_pb2.RetryInfo()
+    has_info = has_retry = False
     for detail in status.details:
         has_info = detail.Unpack(info) or has_info
+        has_retry = detail.Unpack(retry) or has_retry
         detail.Unpack(bad)
     return Outcome(
         error.code().name,
@@ -122,6 +145,7 @@ def outcome_of(error: grpc.RpcError) -> Outcome:
         fields=tuple(violation.field for violation in bad.field_violations),
         has_info=has_info,
         domain=info.domain,
+        retry_after=retry.retry_delay.ToTimedelta().total_seconds() if has_retry else None,
     )
 
 
@@ -147,10 +171,17 @@ def assert_refused(outcome: Outcome, rpc: Rpc, field: str) -> None:
     """The request is refused for one field, or an item of it, and for no other."""
     assert_lawful(outcome, rpc)
     assert outcome.reason == "INVALID_FIELD", outcome.short
-    assert {re.sub(r"\[\d+\]$", "", path) for path in outcome.fields} == {field}, outcome.short
+    assert {bare(path) for path in outcome.fields} == {field}, outcome.short
+
+
+def bare(field: str) -> str:
+    """Name a field without the numbers of items."""
+    return re.sub(r"\[\d+\]", "", field)
 
 
 def _exists(descriptor: Descriptor, path: str) -> bool:
+    # A mistake in a model has a line and a column there.
+    path = re.sub(r"^dsl:\d+:\d+$", "dsl", path)
     name, _, rest = path.partition(".")
     name = re.sub(r"\[\d+\]$", "", name)
     field = descriptor.fields_by_name.get(name)
@@ -207,12 +238,22 @@ def name_of(value: Any) -> str:
     return dotted(value) if isinstance(value, tuple) and isinstance(value[0], FieldDescriptor) else ascii(value)[:40]
 
 
+def inside(message: Message, step: FieldDescriptor) -> Any:
+    """The message in a field; in a repeated one the first item, which is made and filled if there is none."""
+    below = getattr(message, step.name)
+    if step.is_repeated:
+        return below[0] if below else _fill(below.add())
+    if not message.HasField(step.name):
+        below.SetInParent()
+        _fill(below)
+    return below
+
+
 def put(message: Message, path: Path_, value: Any) -> Message:
     """Set a field; text in a repeated one becomes its only item."""
     *above, field = path
     for step in above:
-        message = getattr(message, step.name)
-        message.SetInParent()
+        message = inside(message, step)
     if field.is_repeated:
         del getattr(message, field.name)[:]
         getattr(message, field.name).extend(value if isinstance(value, list) else [value])
@@ -230,12 +271,25 @@ _PLAIN = {
     options_pb2.FORMAT_LANGUAGE_TAG: "pt-BR",
     options_pb2.FORMAT_ANY: "correct horse battery",
     options_pb2.FORMAT_IP_ADDRESS: "192.0.2.1",
+    options_pb2.FORMAT_TEXT: "model\n  schema 1.1\ntype user",
+}
+# Names that the starter model has.
+_NAMES = {
+    "permissions": "read_users",
+    "subject": f"user:{NOBODY}",
+    "relation": "member",
+    "role": "member",
+    "object": "organization:acme",
+    "object_type": "organization",
+    "subject_type": "user",
+    "subject_filters": "user",
+    "openfga_json": '{"schema_version": "1.1", "type_definitions": [{"type": "user"}]}',
 }
 
 
 def plain(field: FieldDescriptor) -> str:
     """Text that a field takes."""
-    return "read_users" if field.name == "permissions" else _PLAIN.get(rules_of(field).format, "ana")
+    return _NAMES.get(field.name) or _PLAIN.get(rules_of(field).format, "ana")
 
 
 def valid(rpc: Rpc) -> Any:
@@ -243,16 +297,41 @@ def valid(rpc: Rpc) -> Any:
     return _fill(rpc.request())
 
 
+def filled(descriptor: Descriptor) -> Any:
+    """The smallest message of a type that breaks no rule."""
+    return _fill(GetMessageClass(descriptor)())
+
+
 def _fill(message: Any) -> Any:
     first_of_oneofs = {oneof.fields[0].name for oneof in message.DESCRIPTOR.oneofs}
     for field in message.DESCRIPTOR.fields:
         if not rules_of(field).required and field.name not in first_of_oneofs:
             continue
-        if is_own(field):
+        if is_own(field) and field.is_repeated:
+            _fill(getattr(message, field.name).add())
+        elif field.enum_type is not None or field.type == FieldDescriptor.TYPE_BOOL:
+            setattr(message, field.name, 1)
+        elif is_own(field):
             getattr(message, field.name).SetInParent()
             _fill(getattr(message, field.name))
         else:
             put(message, (field,), plain(field))
-    if message.DESCRIPTOR.name == "User":
-        message.user_id, message.external_id = NOBODY, "ana"  # one for an update, one for a creation
+    _fill_by_name(message)
     return message
+
+
+def _fill_by_name(message: Any) -> None:
+    """Fill what no rule of a field requires, and yet the request would be refused for the lack of."""
+    match message.DESCRIPTOR.name:
+        case "User":
+            message.user_id, message.external_id = NOBODY, "ana"  # one for an update, one for a creation
+        case "Organization" | "Group":
+            setattr(message, message.DESCRIPTOR.fields[0].name, "nothing")  # the id, which an update needs
+        case "RelationshipFilter":
+            message.object_type = "organization"  # an empty one selects everything, which some RPCs refuse
+        case "AcceptInvitationRequest":
+            message.user_id = NOBODY
+        case "WriteModelRequest":
+            message.validate_only = True  # what comes after it is asked of the starter model
+        case "WriteRelationshipsRequest":
+            _fill(message.writes.add())

@@ -1,6 +1,6 @@
 """Calls that must not type-check: an ignore below that hides no error is an error itself, in mypy and pyright."""
 
-from watchword.client import AsyncClient, Client, User, UserStatus
+from watchword.client import AsyncClient, Client, RelationshipKey, User, UserStatus
 
 
 def sync_calls(client: Client, user: User) -> None:
@@ -18,6 +18,10 @@ def sync_calls(client: Client, user: User) -> None:
     client.groups.create("x")  # type: ignore[attr-defined]
     user.email.lower()  # type: ignore[union-attr]
     user.email = "x"  # type: ignore[misc]
+    client.permissions.check("user:ana", "viewer", "document:1", {})  # type: ignore[call-arg]
+    client.permissions.batch_check([("a:b", "c", "d:e")])  # type: ignore[list-item]
+    client.relationships.write([RelationshipKey("a:b", "c", "d:e")])  # type: ignore[list-item]
+    client.relationships.delete()  # type: ignore[call-arg]
     _: User = client.verify("t")  # type: ignore[assignment]
 
 

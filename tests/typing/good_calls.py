@@ -7,21 +7,38 @@ from typing import Any, assert_type
 from watchword.client import (
     TLS,
     UNSET,
+    AddedMember,
     AsyncClient,
+    CheckAnswer,
+    CheckError,
+    CheckItem,
     Client,
+    Consistency,
     CreatedKey,
     Credential,
+    Decision,
+    DeletedRelationships,
     Device,
+    Explanation,
+    ImportedRelationships,
     Introspection,
     Key,
     NotFoundError,
+    ObjectsPage,
+    Organization,
     Page,
+    PermissionModel,
+    Precondition,
     Principal,
+    Relationship,
+    RelationshipFilter,
+    RelationshipKey,
     Session,
     SessionTokens,
     User,
     UserStatus,
     WatchwordError,
+    WrittenModel,
 )
 
 
@@ -44,6 +61,53 @@ def sync_calls(client: Client) -> None:
     client.service_accounts.rotate_key("k", overlap=timedelta(hours=1))
     assert_type(client.credentials.list("u"), tuple[Credential, ...])
     assert_type(client.sessions.revoke_all("u", except_session_id=None), int)
+
+
+def permissions(client: Client) -> None:
+    answer = client.permissions.check("user:ana", "viewer", "document:1", context={"hour": 9, "tags": ["a"]})
+    assert_type(answer, CheckAnswer)
+    assert_type(answer.decision, Decision)
+    assert_type(answer.allowed, bool)
+    answers = client.permissions.batch_check([CheckItem("a:b", "c", "d:e")], consistency=Consistency.full())
+    assert_type(answers, list[CheckAnswer | CheckError])
+    assert_type(client.permissions.list_objects("user:ana", "viewer", "document"), Iterator[str])
+    assert_type(client.permissions.list_objects_page("user:ana", "viewer", "document"), ObjectsPage)
+    assert_type(client.permissions.list_subjects("document:1", "viewer", ["user"]), Iterator[str])
+    assert_type(client.permissions.explain("user:ana", "viewer", "document:1"), Explanation)
+    assert_type(client.permissions.write_model(dsl="model"), WrittenModel)
+    assert_type(client.permissions.list_models(), Iterator[PermissionModel])
+
+
+def relationships(client: Client) -> None:
+    granted = Relationship("user:ana", "viewer", "document:1", condition="c", context={"a": 1})
+    selected = RelationshipFilter(object_type="document")
+    revision = client.relationships.write(
+        [granted],
+        [granted, RelationshipKey("user:eve", "viewer", "document:1")],
+        preconditions=[Precondition(must_exist=False, filter=selected)],
+    )
+    assert_type(revision, str)
+    assert_type(client.relationships.list(selected), Iterator[Relationship])
+    assert_type(client.relationships.delete(selected, limit=10), DeletedRelationships)
+    assert_type(client.relationships.import_(iter([granted]), on_progress=print), ImportedRelationships)
+    assert_type(client.relationships.export(), Iterator[Relationship])
+
+
+def organizations(client: Client) -> None:
+    assert_type(client.organizations.create("acme"), Organization)
+    assert_type(client.organizations.update("acme", display_name=None), Organization)
+    assert_type(client.organizations.add_member("acme", "user:ana", role="admin"), AddedMember)
+    assert_type(client.organizations.create_invitation("acme").invitation_token, str)
+
+
+async def async_permissions(client: AsyncClient) -> None:
+    if await client.permissions.check("user:ana", "viewer", "document:1"):
+        pass
+    async for name in client.permissions.list_objects("user:ana", "viewer", "document"):
+        assert_type(name, str)
+    assert_type(client.relationships.export(), AsyncIterator[Relationship])
+    assert_type(await client.relationships.import_(client.relationships.export()), ImportedRelationships)
+    assert_type(await client.relationships.import_([]), ImportedRelationships)
 
 
 async def async_calls(client: AsyncClient) -> None:

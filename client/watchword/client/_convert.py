@@ -34,11 +34,11 @@ def user(message: users_pb2.User) -> models.User:
         display_name=message.display_name or None,
         locale=message.locale or None,
         external_id=message.external_id or None,
-        attributes=_object(message.attributes),
-        status=_enum(models.UserStatus, users_pb2.UserStatus.DESCRIPTOR, message.status),
-        create_time=_time(message.create_time),
-        update_time=_time(message.update_time),
-        delete_time=_time_if_set(message, "delete_time"),
+        attributes=object_of(message.attributes),
+        status=enum_of(models.UserStatus, users_pb2.UserStatus.DESCRIPTOR, message.status),
+        create_time=time_of(message.create_time),
+        update_time=time_of(message.update_time),
+        delete_time=time_if_set(message, "delete_time"),
         etag=message.etag,
     )
 
@@ -62,10 +62,12 @@ def service_account(message: service_accounts_pb2.ServiceAccount) -> models.Serv
         service_account_id=message.service_account_id,
         display_name=message.display_name or None,
         description=message.description or None,
-        status=_enum(models.ServiceAccountStatus, service_accounts_pb2.ServiceAccountStatus.DESCRIPTOR, message.status),
-        create_time=_time(message.create_time),
-        update_time=_time(message.update_time),
-        delete_time=_time_if_set(message, "delete_time"),
+        status=enum_of(
+            models.ServiceAccountStatus, service_accounts_pb2.ServiceAccountStatus.DESCRIPTOR, message.status
+        ),
+        create_time=time_of(message.create_time),
+        update_time=time_of(message.update_time),
+        delete_time=time_if_set(message, "delete_time"),
         etag=message.etag,
     )
 
@@ -77,10 +79,10 @@ def key(message: service_accounts_pb2.Key) -> models.Key:
         service_account_id=message.service_account_id,
         display_name=message.display_name or None,
         permissions=tuple(message.permissions),
-        create_time=_time(message.create_time),
-        expire_time=_time_if_set(message, "expire_time"),
-        last_used_time=_time_if_set(message, "last_used_time"),
-        revoke_time=_time_if_set(message, "revoke_time"),
+        create_time=time_of(message.create_time),
+        expire_time=time_if_set(message, "expire_time"),
+        last_used_time=time_if_set(message, "last_used_time"),
+        revoke_time=time_if_set(message, "revoke_time"),
         successor_key_id=message.successor_key_id or None,
     )
 
@@ -90,10 +92,10 @@ def credential(message: credentials_pb2.Credential) -> models.Credential:
     return models.Credential(
         credential_id=message.credential_id,
         user_id=message.user_id,
-        kind=_enum(models.CredentialKind, credentials_pb2.CredentialKind.DESCRIPTOR, message.kind),
-        create_time=_time(message.create_time),
-        update_time=_time(message.update_time),
-        last_used_time=_time_if_set(message, "last_used_time"),
+        kind=enum_of(models.CredentialKind, credentials_pb2.CredentialKind.DESCRIPTOR, message.kind),
+        create_time=time_of(message.create_time),
+        update_time=time_of(message.update_time),
+        last_used_time=time_if_set(message, "last_used_time"),
     )
 
 
@@ -123,13 +125,13 @@ def session(message: sessions_pb2.Session) -> models.Session:
         audiences=tuple(message.audiences),
         authentication_methods=tuple(message.authentication_methods),
         authentication_level=message.authentication_level,
-        authentication_time=_time(message.authentication_time),
-        create_time=_time(message.create_time),
-        last_active_time=_time(message.last_active_time),
-        idle_expire_time=_time(message.idle_expire_time),
-        expire_time=_time(message.expire_time),
-        end_time=_time_if_set(message, "end_time"),
-        end_reason=_enum(models.SessionEndReason, sessions_pb2.SessionEndReason.DESCRIPTOR, message.end_reason)
+        authentication_time=time_of(message.authentication_time),
+        create_time=time_of(message.create_time),
+        last_active_time=time_of(message.last_active_time),
+        idle_expire_time=time_of(message.idle_expire_time),
+        expire_time=time_of(message.expire_time),
+        end_time=time_if_set(message, "end_time"),
+        end_reason=enum_of(models.SessionEndReason, sessions_pb2.SessionEndReason.DESCRIPTOR, message.end_reason)
         if ended
         else None,
     )
@@ -139,7 +141,7 @@ def session_tokens(message: sessions_pb2.SessionTokens) -> models.SessionTokens:
     """The tokens of a session."""
     return models.SessionTokens(
         access_token=message.access_token,
-        access_token_lifetime=_span(message.access_token_lifetime),
+        access_token_lifetime=span_of(message.access_token_lifetime),
         refresh_token=message.refresh_token,
         session=session(message.session),
     )
@@ -151,18 +153,18 @@ def introspection(message: tokens_pb2.IntrospectTokenResponse) -> models.Introsp
         active=message.active,
         inactive_reason=None
         if message.active
-        else _enum(models.InactiveReason, tokens_pb2.InactiveReason.DESCRIPTOR, message.inactive_reason),
-        kind=_enum(models.TokenKind, tokens_pb2.TokenKind.DESCRIPTOR, message.kind),
+        else enum_of(models.InactiveReason, tokens_pb2.InactiveReason.DESCRIPTOR, message.inactive_reason),
+        kind=enum_of(models.TokenKind, tokens_pb2.TokenKind.DESCRIPTOR, message.kind),
         subject=message.subject or None,
         client_id=message.client_id or None,
         session_id=message.session_id or None,
         key_id=message.key_id or None,
         audiences=tuple(message.audiences),
         permissions=tuple(message.permissions),
-        issue_time=_time_if_set(message, "issue_time"),
-        expire_time=_time_if_set(message, "expire_time"),
-        remaining_lifetime=_span(message.remaining_lifetime) if message.HasField("remaining_lifetime") else None,
-        authentication_time=_time_if_set(message, "authentication_time"),
+        issue_time=time_if_set(message, "issue_time"),
+        expire_time=time_if_set(message, "expire_time"),
+        remaining_lifetime=span_of(message.remaining_lifetime) if message.HasField("remaining_lifetime") else None,
+        authentication_time=time_if_set(message, "authentication_time"),
         authentication_methods=tuple(message.authentication_methods),
         authentication_level=message.authentication_level or None,
         organization_id=message.organization_id or None,
@@ -175,14 +177,14 @@ def signing_keys(message: tokens_pb2.GetSigningKeysResponse) -> models.SigningKe
         jwks=message.jwks,
         issuer=message.issuer,
         default_audience=message.default_audience,
-        access_token_lifetime=_span(message.access_token_lifetime),
-        max_age=_span(message.max_age),
+        access_token_lifetime=span_of(message.access_token_lifetime),
+        max_age=span_of(message.max_age),
     )
 
 
 def rotated_signing_key(message: tokens_pb2.RotateSigningKeyResponse) -> models.RotatedSigningKey:
     """A new signing key."""
-    return models.RotatedSigningKey(signing_key_id=message.signing_key_id, activate_time=_time(message.activate_time))
+    return models.RotatedSigningKey(signing_key_id=message.signing_key_id, activate_time=time_of(message.activate_time))
 
 
 def user_status_value(status: models.UserStatus) -> users_pb2.UserStatus.ValueType:
@@ -215,19 +217,29 @@ def span_message(span: timedelta | None) -> Duration | None:
     return message
 
 
-def _time(message: Timestamp) -> datetime:
+def struct_message(values: Mapping[str, Any]) -> Struct:
+    """A JSON object to send."""
+    message = Struct()
+    message.update(dict(values))
+    return message
+
+
+def time_of(message: Timestamp) -> datetime:
+    """A time, in UTC."""
     return message.ToDatetime(UTC)
 
 
-def _time_if_set(message: Message, name: str) -> datetime | None:
-    return _time(getattr(message, name)) if message.HasField(name) else None
+def time_if_set(message: Message, name: str) -> datetime | None:
+    """The time in a field; None if it has none."""
+    return time_of(getattr(message, name)) if message.HasField(name) else None
 
 
-def _span(message: Duration) -> timedelta:
+def span_of(message: Duration) -> timedelta:
+    """A span."""
     return message.ToTimedelta()
 
 
-def _enum(kind: type[E], numbers: EnumDescriptor, number: int) -> E:
+def enum_of(kind: type[E], numbers: EnumDescriptor, number: int) -> E:
     """The member for a number; for one that only a newer server knows it is `UNSPECIFIED`."""
     values = numbers.values_by_number
     prefix = values[0].name.removesuffix("UNSPECIFIED")
@@ -235,7 +247,8 @@ def _enum(kind: type[E], numbers: EnumDescriptor, number: int) -> E:
     return kind[name] if name in kind.__members__ else kind["UNSPECIFIED"]
 
 
-def _object(message: Struct) -> dict[str, Any]:
+def object_of(message: Struct) -> dict[str, Any]:
+    """A JSON object."""
     return {name: _value(value) for name, value in message.fields.items()}
 
 
@@ -243,7 +256,7 @@ def _value(message: Value) -> Any:
     """A JSON value. A whole number is an int, as it most likely was before JSON made it a double."""
     kind = message.WhichOneof("kind")
     if kind == "struct_value":
-        return _object(message.struct_value)
+        return object_of(message.struct_value)
     if kind == "list_value":
         return [_value(value) for value in message.list_value.values]
     if kind == "number_value":

@@ -18,6 +18,9 @@ from google.protobuf.message import Message
 from watchword.client.errors import ClientClosedError
 from watchword.v1 import (
     credentials_pb2,
+    organizations_pb2,
+    permissions_pb2,
+    relationships_pb2,
     service_accounts_pb2,
     sessions_pb2,
     sign_in_pb2,
@@ -208,6 +211,9 @@ _PATHS: Final = {
     method.input_type.full_name: f"/{service.full_name}/{method.name}"
     for file in (
         credentials_pb2,
+        organizations_pb2,
+        permissions_pb2,
+        relationships_pb2,
         service_accounts_pb2,
         sessions_pb2,
         sign_in_pb2,

@@ -3,6 +3,9 @@
     WatchwordError
     ├── InvalidArgumentError           a field breaks its rules: see field_violations
     │   ├── MalformedRequestError
+    │   ├── RequestTooLargeError       metadata["limit"] says how many bytes are taken
+    │   ├── ModelInvalidError          field_violations says where, such as "dsl:3:12"
+    │   ├── ConditionFailedError
     │   ├── InvalidPageTokenError
     │   ├── PasswordRefusedError       metadata["rule"] says why
     │   └── RequestIdReusedError
@@ -14,6 +17,7 @@
     │   ├── RefreshTokenReusedError
     │   └── CurrentPasswordWrongError
     ├── PermissionDeniedError          metadata["permission"] says which one is missing
+    │   └── AccessDeniedError          the user of on_behalf_of lacks metadata["relation"] to metadata["object"]
     ├── NotFoundError
     ├── AlreadyExistsError             metadata["field"] says which value is taken
     ├── AbortedError
@@ -21,9 +25,16 @@
     │   └── ConflictError
     ├── FailedPreconditionError
     │   ├── WrongStatusError
-    │   └── KeyEndedError
+    │   ├── KeyEndedError
+    │   ├── InvitationInvalidError
+    │   ├── LastOwnerError
+    │   ├── PreconditionFailedError    metadata["index"] says which one, counted from 0
+    │   ├── ModelOrphansError          metadata["count"] says how many relationships do not fit
+    │   ├── ModelLacksRelationError
+    │   └── RevisionUnknownError
     ├── ResourceExhaustedError         retry_after says when to come back
-    │   └── ServerBusyError
+    │   ├── ServerBusyError
+    │   └── ResolutionLimitError       metadata["limit"] is "depth", "work" or "time"
     ├── UnavailableError
     │   ├── DatabaseUnavailableError
     │   └── ShuttingDownError
@@ -114,6 +125,18 @@ class MalformedRequestError(InvalidArgumentError):
     """The server could not read the request: this SDK and the server disagree about the contract."""
 
 
+class RequestTooLargeError(InvalidArgumentError):
+    """The request has more bytes than the server takes."""
+
+
+class ModelInvalidError(InvalidArgumentError):
+    """The permission model cannot be used; `field_violations` names each mistake and its place."""
+
+
+class ConditionFailedError(InvalidArgumentError):
+    """A condition on which the answer hangs cannot be evaluated with the values given."""
+
+
 class InvalidPageTokenError(InvalidArgumentError):
     """The page token does not belong to this listing. Start again without one."""
 
@@ -165,6 +188,10 @@ class PermissionDeniedError(WatchwordError):
     default_code = "PERMISSION_DENIED"
 
 
+class AccessDeniedError(PermissionDeniedError):
+    """The user on whose behalf the call is made lacks a relation."""
+
+
 class NotFoundError(WatchwordError):
     """There is no such thing; `metadata` says of which type and, where one was given, with which id."""
 
@@ -205,6 +232,30 @@ class KeyEndedError(FailedPreconditionError):
     """The key is revoked, expired or already rotated."""
 
 
+class InvitationInvalidError(FailedPreconditionError):
+    """The invitation is unknown, expired, revoked or used."""
+
+
+class LastOwnerError(FailedPreconditionError):
+    """An organization keeps at least one owner."""
+
+
+class PreconditionFailedError(FailedPreconditionError):
+    """A precondition of the write does not hold; nothing was written."""
+
+
+class ModelOrphansError(FailedPreconditionError):
+    """Stored relationships do not fit the new permission model. Delete them, or set `allow_orphans`."""
+
+
+class ModelLacksRelationError(FailedPreconditionError):
+    """The permission model in force does not define what the call needs."""
+
+
+class RevisionUnknownError(FailedPreconditionError):
+    """The revision is of another history: the database was restored from a backup. Forget it."""
+
+
 class ResourceExhaustedError(WatchwordError):
     """Too much is asked at a time."""
 
@@ -213,6 +264,10 @@ class ResourceExhaustedError(WatchwordError):
 
 class ServerBusyError(ResourceExhaustedError):
     """More passwords wait to be checked than the server takes at a time. Wait for `retry_after`."""
+
+
+class ResolutionLimitError(ResourceExhaustedError):
+    """The answer lies beyond a limit: neither an allow nor a deny. Ask a narrower question."""
 
 
 class UnavailableError(WatchwordError):
@@ -295,6 +350,9 @@ ERRORS: Mapping[str, type[WatchwordError]] = MappingProxyType(
         "UNKNOWN_FIELD": InvalidArgumentError,
         "FIELD_OUTPUT_ONLY": InvalidArgumentError,
         "MALFORMED_REQUEST": MalformedRequestError,
+        "REQUEST_TOO_LARGE": RequestTooLargeError,
+        "MODEL_INVALID": ModelInvalidError,
+        "CONDITION_FAILED": ConditionFailedError,
         "INVALID_PAGE_TOKEN": InvalidPageTokenError,
         "PASSWORD_REFUSED": PasswordRefusedError,
         "REQUEST_ID_REUSED": RequestIdReusedError,
@@ -307,6 +365,7 @@ ERRORS: Mapping[str, type[WatchwordError]] = MappingProxyType(
         "CURRENT_PASSWORD_WRONG": CurrentPasswordWrongError,
         "PERMISSION_DENIED": PermissionDeniedError,
         "PERMISSION_MISSING": PermissionDeniedError,
+        "ACCESS_DENIED": AccessDeniedError,
         "NOT_FOUND": NotFoundError,
         "ALREADY_EXISTS": AlreadyExistsError,
         "ABORTED": AbortedError,
@@ -315,8 +374,15 @@ ERRORS: Mapping[str, type[WatchwordError]] = MappingProxyType(
         "FAILED_PRECONDITION": FailedPreconditionError,
         "WRONG_STATUS": WrongStatusError,
         "KEY_ENDED": KeyEndedError,
+        "INVITATION_INVALID": InvitationInvalidError,
+        "LAST_OWNER": LastOwnerError,
+        "PRECONDITION_FAILED": PreconditionFailedError,
+        "MODEL_ORPHANS": ModelOrphansError,
+        "MODEL_LACKS_RELATION": ModelLacksRelationError,
+        "REVISION_UNKNOWN": RevisionUnknownError,
         "RESOURCE_EXHAUSTED": ResourceExhaustedError,
         "SERVER_BUSY": ServerBusyError,
+        "RESOLUTION_LIMIT": ResolutionLimitError,
         "UNAVAILABLE": UnavailableError,
         # A server that stops cancels calls that it had not begun; the caller's own cancelling never gets here.
         "CANCELLED": UnavailableError,

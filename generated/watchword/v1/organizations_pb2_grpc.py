@@ -248,7 +248,8 @@ class OrganizationServiceServicer(object):
 
     def DeleteGroup(self, request, context):
         """Deletes a group for good, with all relationships from and to it, in the same transaction. Its id is
-        never used again. Deleting a deleted one changes nothing. NOT_FOUND.
+        never used again. Deleting a deleted one changes nothing. NOT_FOUND; FAILED_PRECONDITION with reason
+        LAST_OWNER if the model lets groups own organizations and this one is the last owner of its own.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -90,7 +90,8 @@ class OrganizationServiceStub:
     """
     DeleteGroup: _grpc.UnaryUnaryMultiCallable[_organizations_pb2.DeleteGroupRequest, _organizations_pb2.DeleteGroupResponse]
     """Deletes a group for good, with all relationships from and to it, in the same transaction. Its id is
-    never used again. Deleting a deleted one changes nothing. NOT_FOUND.
+    never used again. Deleting a deleted one changes nothing. NOT_FOUND; FAILED_PRECONDITION with reason
+    LAST_OWNER if the model lets groups own organizations and this one is the last owner of its own.
     """
     CreateInvitation: _grpc.UnaryUnaryMultiCallable[_organizations_pb2.CreateInvitationRequest, _organizations_pb2.CreateInvitationResponse]
     """Invites somebody to an organization. The answer holds the invitation's token, once: send it to the
@@ -172,7 +173,8 @@ class OrganizationServiceAsyncStub(OrganizationServiceStub):
     """
     DeleteGroup: _aio.UnaryUnaryMultiCallable[_organizations_pb2.DeleteGroupRequest, _organizations_pb2.DeleteGroupResponse]  # type: ignore[assignment]
     """Deletes a group for good, with all relationships from and to it, in the same transaction. Its id is
-    never used again. Deleting a deleted one changes nothing. NOT_FOUND.
+    never used again. Deleting a deleted one changes nothing. NOT_FOUND; FAILED_PRECONDITION with reason
+    LAST_OWNER if the model lets groups own organizations and this one is the last owner of its own.
     """
     CreateInvitation: _aio.UnaryUnaryMultiCallable[_organizations_pb2.CreateInvitationRequest, _organizations_pb2.CreateInvitationResponse]  # type: ignore[assignment]
     """Invites somebody to an organization. The answer holds the invitation's token, once: send it to the
@@ -329,7 +331,8 @@ class OrganizationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_organizations_pb2.DeleteGroupResponse, _abc.Awaitable[_organizations_pb2.DeleteGroupResponse]]:
         """Deletes a group for good, with all relationships from and to it, in the same transaction. Its id is
-        never used again. Deleting a deleted one changes nothing. NOT_FOUND.
+        never used again. Deleting a deleted one changes nothing. NOT_FOUND; FAILED_PRECONDITION with reason
+        LAST_OWNER if the model lets groups own organizations and this one is the last owner of its own.
         """
 
     @_abc_1.abstractmethod

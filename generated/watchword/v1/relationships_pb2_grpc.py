@@ -90,8 +90,8 @@ class RelationshipServiceServicer(object):
 
     def ListRelationships(self, request, context):
         """Lists stored relationships page by page, expired ones and those that the model no longer allows
-        included. In the order of object, relation and subject; if the filter names a subject and no object,
-        in the order of relation and object. Each page is read at a moment of its own.
+        included. In the order of object and relation, single subjects before sets; if the filter names a
+        subject and no object, in the order of relation and object. Each page is read at a moment of its own.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -117,7 +117,7 @@ class RelationshipServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ExportRelationships(self, request, context):
-        """Reads relationships in bulk, in the order of object, relation and subject. Each message is read at a
+        """Reads relationships in bulk, in the order of ListRelationships. Each message is read at a
         moment of its own, and carries where to resume after an error.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

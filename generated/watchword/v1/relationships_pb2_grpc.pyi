@@ -48,8 +48,8 @@ class RelationshipServiceStub:
     """
     ListRelationships: _grpc.UnaryUnaryMultiCallable[_relationships_pb2.ListRelationshipsRequest, _relationships_pb2.ListRelationshipsResponse]
     """Lists stored relationships page by page, expired ones and those that the model no longer allows
-    included. In the order of object, relation and subject; if the filter names a subject and no object,
-    in the order of relation and object. Each page is read at a moment of its own.
+    included. In the order of object and relation, single subjects before sets; if the filter names a
+    subject and no object, in the order of relation and object. Each page is read at a moment of its own.
     """
     DeleteRelationships: _grpc.UnaryUnaryMultiCallable[_relationships_pb2.DeleteRelationshipsRequest, _relationships_pb2.DeleteRelationshipsResponse]
     """Deletes the relationships that a filter selects, up to a number; repeat it until `complete`.
@@ -63,7 +63,7 @@ class RelationshipServiceStub:
     relations concerned fall for all objects of their types.
     """
     ExportRelationships: _grpc.UnaryStreamMultiCallable[_relationships_pb2.ExportRelationshipsRequest, _relationships_pb2.ExportRelationshipsResponse]
-    """Reads relationships in bulk, in the order of object, relation and subject. Each message is read at a
+    """Reads relationships in bulk, in the order of ListRelationships. Each message is read at a
     moment of its own, and carries where to resume after an error.
     """
 
@@ -87,8 +87,8 @@ class RelationshipServiceAsyncStub(RelationshipServiceStub):
     """
     ListRelationships: _aio.UnaryUnaryMultiCallable[_relationships_pb2.ListRelationshipsRequest, _relationships_pb2.ListRelationshipsResponse]  # type: ignore[assignment]
     """Lists stored relationships page by page, expired ones and those that the model no longer allows
-    included. In the order of object, relation and subject; if the filter names a subject and no object,
-    in the order of relation and object. Each page is read at a moment of its own.
+    included. In the order of object and relation, single subjects before sets; if the filter names a
+    subject and no object, in the order of relation and object. Each page is read at a moment of its own.
     """
     DeleteRelationships: _aio.UnaryUnaryMultiCallable[_relationships_pb2.DeleteRelationshipsRequest, _relationships_pb2.DeleteRelationshipsResponse]  # type: ignore[assignment]
     """Deletes the relationships that a filter selects, up to a number; repeat it until `complete`.
@@ -102,7 +102,7 @@ class RelationshipServiceAsyncStub(RelationshipServiceStub):
     relations concerned fall for all objects of their types.
     """
     ExportRelationships: _aio.UnaryStreamMultiCallable[_relationships_pb2.ExportRelationshipsRequest, _relationships_pb2.ExportRelationshipsResponse]  # type: ignore[assignment]
-    """Reads relationships in bulk, in the order of object, relation and subject. Each message is read at a
+    """Reads relationships in bulk, in the order of ListRelationships. Each message is read at a
     moment of its own, and carries where to resume after an error.
     """
 
@@ -135,8 +135,8 @@ class RelationshipServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_relationships_pb2.ListRelationshipsResponse, _abc.Awaitable[_relationships_pb2.ListRelationshipsResponse]]:
         """Lists stored relationships page by page, expired ones and those that the model no longer allows
-        included. In the order of object, relation and subject; if the filter names a subject and no object,
-        in the order of relation and object. Each page is read at a moment of its own.
+        included. In the order of object and relation, single subjects before sets; if the filter names a
+        subject and no object, in the order of relation and object. Each page is read at a moment of its own.
         """
 
     @_abc_1.abstractmethod
@@ -168,7 +168,7 @@ class RelationshipServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _relationships_pb2.ExportRelationshipsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_relationships_pb2.ExportRelationshipsResponse], _abc.AsyncIterator[_relationships_pb2.ExportRelationshipsResponse]]:
-        """Reads relationships in bulk, in the order of object, relation and subject. Each message is read at a
+        """Reads relationships in bulk, in the order of ListRelationships. Each message is read at a
         moment of its own, and carries where to resume after an error.
         """
 

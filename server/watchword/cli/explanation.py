@@ -30,7 +30,7 @@ class Step(Protocol):
 
     @property
     def kind(self) -> str:
-        """What the step is: node, any, all, except, subject, grant, through, missing-grant, nothing or cycle."""
+        """What the step is: node, any, all, except, subject, grant, through, missing-grant, nothing, cycle or account-disabled."""
 
     @property
     def verdict(self) -> str:
@@ -132,6 +132,8 @@ def _words(step: Step, subject: str, told: Container[str]) -> str:
             return f"{subject} is not granted {relation} of {object_}"
         case "nothing":
             return f"{step.node}: nothing here leads on"
+        case "account-disabled":
+            return f"the account {step.node} is disabled"
         case "cycle":
             return f"{step.node} leads back to itself"
     return f"{step.node} (told elsewhere)" if not step.children and step.node in told else step.node
@@ -169,6 +171,8 @@ def _last_lines(tree: Step) -> list[str]:
         object_, _, relation = step.node.partition("#")
         if step.kind == "missing-grant":
             found[f"{relation} of {object_}"] = None
+        elif step.kind == "account-disabled":
+            found[f"the account {step.node} is disabled"] = None
         elif step.why is not None and step.relationship is not None:
             found[_grant(step, step.relationship)] = None
     nearest = [*found][:MAX_NEAREST]

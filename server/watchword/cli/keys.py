@@ -1,13 +1,11 @@
 """API keys of service accounts."""
 
-import re
-from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
 
 from watchword.cli.command import LIMIT, Call, group, remote
-from watchword.cli.failures import Code, Failure
+from watchword.cli.values import expire_time, span
 
 app = group("keys", "API keys of service accounts.")
 
@@ -17,7 +15,6 @@ _EXPIRES_IN = Annotated[
     str | None, typer.Option(metavar="SPAN", help="When it ends, such as 90d, 12h, 30m or 60s. Default: never.")
 ]
 _ONCE = "The API key is shown this once and cannot be had again: keep it in a safe place."
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 @remote(app)
@@ -34,7 +31,7 @@ def create(
         service_account_id,
         permissions=permission,
         display_name=display_name,
-        expire_time=_expire_time(expires_in),
+        expire_time=expire_time(expires_in),
     )
     call.output.one(created)
     call.output.note(_ONCE)
@@ -68,7 +65,7 @@ def rotate(
 ) -> None:
     """Make a new key in place of an old one, which works a little longer, and show the new one, once."""
     rotated = call.client.service_accounts.rotate_key(
-        key_id, overlap=None if overlap is None else _span(overlap), expire_time=_expire_time(expires_in)
+        key_id, overlap=None if overlap is None else span(overlap), expire_time=expire_time(expires_in)
     )
     call.output.one(rotated)
     call.output.note(_ONCE)
@@ -78,14 +75,3 @@ def rotate(
 def revoke(call: Call, *, key_id: _KEY) -> None:
     """Revoke a key: it is refused at once."""
     call.output.one(call.client.service_accounts.revoke_key(key_id))
-
-
-def _expire_time(expires_in: str | None) -> datetime | None:
-    return None if expires_in is None else datetime.now(UTC) + _span(expires_in)
-
-
-def _span(text: str) -> timedelta:
-    match = re.fullmatch(r"([0-9]{1,6})([smhd])", text)
-    if match is None:
-        raise Failure(f"{text!r} is no span of time: write 90d, 12h, 30m or 60s.", code=Code.USAGE)
-    return timedelta(**{_UNITS[match[2]]: int(match[1])})

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 app = group("model", "Permission models in OpenFGA's language (schema 1.1), as files.")
 
-_FILE = Annotated[Path, typer.Argument(metavar="FILE", help="The model: DSL, or JSON if the name ends in .json.")]
+FILE = Annotated[Path, typer.Argument(metavar="FILE", help="The model: DSL, or JSON if the name ends in .json.")]
 
 
 class Form(StrEnum):
@@ -30,7 +30,7 @@ class Form(StrEnum):
 
 
 @local(app)
-def check(output: Output, *, file: _FILE) -> None:
+def check(output: Output, *, file: FILE) -> None:
     """Say what is wrong with a model, each with its line and column. Exit code 1 if it cannot be used."""
     from watchword.server.permissions.checks import check_model  # noqa: PLC0415
     from watchword.server.permissions.problems import InvalidModel  # noqa: PLC0415
@@ -59,7 +59,7 @@ def check(output: Output, *, file: _FILE) -> None:
 
 @local(app)
 def convert(
-    output: Output, *, file: _FILE, to: Annotated[Form, typer.Option(help="The form to write.")] = Form.DSL
+    output: Output, *, file: FILE, to: Annotated[Form, typer.Option(help="The form to write.")] = Form.DSL
 ) -> None:
     """Write a model in OpenFGA's other form, or in the same one, laid out the usual way."""
     from watchword.server.permissions.fga_json import to_json  # noqa: PLC0415
@@ -115,7 +115,7 @@ def run_tests(
 def constants(
     output: Output,
     *,
-    file: _FILE,
+    file: FILE,
     target: Annotated[
         Path | None, typer.Option("--output", metavar="PATH", help="Where to write the module. Default: shown here.")
     ] = None,

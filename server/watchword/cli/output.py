@@ -61,6 +61,10 @@ class Output:
         else:
             sys.stdout.write(text + "\n")
 
+    def lines(self, texts: Iterable[str]) -> None:
+        """Write texts for a person, one a line."""
+        sys.stdout.writelines(_printable(text) + "\n" for text in texts)
+
     def note(self, text: str) -> None:
         """Tell a person something that is not the result."""
         sys.stderr.write(_printable(text, keep="\n") + "\n")

@@ -1,14 +1,13 @@
 """Accounts of people."""
 
-import json
 import re
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
 
 from watchword.cli.command import LIMIT, PASSWORD_STDIN, YES, Call, confirm, group, read_password, remote
 from watchword.cli.failures import Code, Failure
+from watchword.cli.values import json_object
 
 app = group("users", "Accounts of people.")
 
@@ -19,6 +18,7 @@ _DISPLAY_NAME = Annotated[str | None, typer.Option(help="The name to show to peo
 _LOCALE = Annotated[str | None, typer.Option(help="The language, such as de-CH.")]
 _EXTERNAL_ID = Annotated[str | None, typer.Option(help="Your own id of the user.")]
 _ATTRIBUTES = Annotated[str | None, typer.Option(metavar="JSON", help="Whatever else you keep: a JSON object.")]
+_EXAMPLE = '{"team": "billing"}'
 _ETAG = Annotated[str | None, typer.Option(help="Refuse if the user has changed since this etag was read.")]
 _REASON = Annotated[str | None, typer.Option(help="Why, for the event log.")]
 
@@ -61,7 +61,7 @@ def create(
         display_name=display_name,
         locale=locale,
         external_id=external_id,
-        attributes=_parse(attributes),
+        attributes=json_object(attributes, "--attributes", example=_EXAMPLE),
         password=read_password(from_stdin=password_stdin, confirm=True) if wanted else None,
     )
     call.output.one(user)
@@ -126,7 +126,7 @@ def update(
     }
     changes: dict[str, Any] = {name: value or None for name, value in texts.items() if value is not None}
     if attributes is not None:
-        changes["attributes"] = _parse(attributes or "{}")
+        changes["attributes"] = json_object(attributes or "{}", "--attributes", example=_EXAMPLE)
     if not changes:
         raise Failure("There is nothing to change: name a field, such as --display-name.", code=Code.USAGE)
     call.output.one(call.client.users.update(user_id_of(call, user), etag=etag, **changes))
@@ -150,15 +150,3 @@ def delete(call: Call, *, user: USER, etag: _ETAG = None, yes: YES = False) -> N
     user_id = user_id_of(call, user)
     confirm(f"Delete user {user_id} for good?", yes=yes)
     call.output.one(call.client.users.delete(user_id, etag=etag))
-
-
-def _parse(attributes: str | None) -> Mapping[str, Any] | None:
-    if attributes is None:
-        return None
-    try:
-        value = json.loads(attributes)
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        raise Failure('--attributes is a JSON object, such as {"team": "billing"}.', code=Code.USAGE)
-    return value

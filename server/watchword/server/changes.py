@@ -57,7 +57,7 @@ async def remove_all_about(
     tx: Tx, standing: Standing, names: Sequence[str], *, organization: str | None = None
 ) -> None:
     """Delete all relationships from and to objects that go for good, however many, and record it."""
-    while deleted := await tx.members.remove_about(names, limit=_AT_A_TIME):
+    async for deleted in tx.members.remove_about(names, at_a_time=_AT_A_TIME):
         record_deleted(tx, standing, deleted, organization=organization)
 
 

@@ -24,14 +24,19 @@ who gets it: what was wrong and what to do; it never holds a secret, personal da
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import code_pb2, error_details_pb2, status_pb2
+from google.rpc.error_details_pb2 import BadRequest, PreconditionFailure
 
 from watchword.v1 import errors_pb2
 
 DOMAIN = "watchword"
+# gRPC's clients take 8 KiB of metadata with an error for certain. Details come encoded as four bytes for each three,
+# with the message in them, which comes once more beside them: an error with more is one that no caller can read.
+_MAX_MESSAGE = 700
+_MAX_DETAILS = 4_300
 
 
 class DomainError(Exception):
@@ -52,7 +57,7 @@ class DomainError(Exception):
 
     def to_status(self, request_id: str) -> status_pb2.Status:
         """The error as the caller gets it (AIP-193)."""
-        status = status_pb2.Status(code=self.code, message=self.message)
+        status = status_pb2.Status(code=self.code, message=_cut(self.message))
         info = error_details_pb2.ErrorInfo(
             reason=self.reason_name(), domain=DOMAIN, metadata={**self.metadata, "request_id": request_id}
         )
@@ -64,6 +69,39 @@ class DomainError(Exception):
         """Further details that a kind of error carries."""
 
 
+def _cut(text: str) -> str:
+    """Cut a text that is too long, as gRPC sends it: with three bytes for each one that is not ASCII."""
+    size = 0
+    for index, sign in enumerate(text):
+        size += 1 if " " <= sign <= "~" and sign != "%" else 3 * len(sign.encode())
+        if size > _MAX_MESSAGE:
+            return f"{text[:index]}…"
+    return text
+
+
+def _add_as_many_as_fit(status: status_pb2.Status, details: BadRequest | PreconditionFailure, rows: Any) -> None:
+    """Add a kind of details row by row, until they are too many bytes."""
+    kind = details.field_violations if isinstance(details, BadRequest) else details.violations
+    left = _MAX_DETAILS - sum(detail.ByteSize() for detail in status.details)
+    for row in rows:
+        left -= sum(len(text.encode()) + 4 for text in row.values()) + 4
+        if left < 0:
+            break
+        kind.add(**row)
+    status.details.add().Pack(details)
+
+
+def _summary(violations: Sequence[tuple[str, str]]) -> str:
+    first, description = violations[0]
+    more = f" (and {len(violations) - 1} more)" if len(violations) > 1 else ""
+    return f"{first}: {_cut(description)}{more}"
+
+
+def _add_bad_request(status: status_pb2.Status, violations: Sequence[tuple[str, str]]) -> None:
+    rows = [{"field": field, "description": _cut(description)} for field, description in violations]
+    _add_as_many_as_fit(status, BadRequest(), rows)
+
+
 class InvalidField(DomainError):
     """Fields break their rules: pairs of a field's path and what is wrong with it."""
 
@@ -71,16 +109,11 @@ class InvalidField(DomainError):
     reason = errors_pb2.ERROR_REASON_INVALID_FIELD
 
     def __init__(self, violations: Sequence[tuple[str, str]]) -> None:
-        first, description = violations[0]
-        more = f" (and {len(violations) - 1} more)" if len(violations) > 1 else ""
-        super().__init__(f"{first}: {description}{more}", field=first)
+        super().__init__(_summary(violations), field=violations[0][0])
         self.violations = tuple(violations)
 
     def _add_details(self, status: status_pb2.Status) -> None:
-        bad = error_details_pb2.BadRequest()
-        for field, description in self.violations:
-            bad.field_violations.add(field=field, description=description)
-        status.details.add().Pack(bad)
+        _add_bad_request(status, self.violations)
 
 
 class MalformedRequest(DomainError):
@@ -105,10 +138,18 @@ class RequestTooLarge(DomainError):
         )
 
 
-class ModelInvalid(InvalidField):
+class ModelInvalid(DomainError):
     """A permission model cannot be used: pairs of a place and what is wrong there."""
 
+    code = code_pb2.INVALID_ARGUMENT
     reason = errors_pb2.ERROR_REASON_MODEL_INVALID
+
+    def __init__(self, violations: Sequence[tuple[str, str]]) -> None:
+        super().__init__(_summary(violations), field=violations[0][0])
+        self.violations = tuple(violations)
+
+    def _add_details(self, status: status_pb2.Status) -> None:
+        _add_bad_request(status, self.violations)
 
 
 class ConditionUnresolved(DomainError):
@@ -350,10 +391,9 @@ class PreconditionFailed(DomainError):
         self._violation = (f"preconditions[{index}]", kind)
 
     def _add_details(self, status: status_pb2.Status) -> None:
-        failure = error_details_pb2.PreconditionFailure()
         subject, description = self._violation
-        failure.violations.add(type="PRECONDITION", subject=subject, description=description)
-        status.details.add().Pack(failure)
+        rows = [{"type": "PRECONDITION", "subject": subject, "description": description}]
+        _add_as_many_as_fit(status, PreconditionFailure(), rows)
 
 
 class ModelOrphans(DomainError):
@@ -371,10 +411,11 @@ class ModelOrphans(DomainError):
         self._examples = tuple(examples)
 
     def _add_details(self, status: status_pb2.Status) -> None:
-        failure = error_details_pb2.PreconditionFailure()
-        for example in self._examples:
-            failure.violations.add(type="ORPHAN", subject=example, description="does not fit the model")
-        status.details.add().Pack(failure)
+        rows = [
+            {"type": "ORPHAN", "subject": example, "description": "does not fit the model"}
+            for example in self._examples
+        ]
+        _add_as_many_as_fit(status, PreconditionFailure(), rows)
 
 
 class ModelLacksRelation(DomainError):

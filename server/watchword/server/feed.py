@@ -14,7 +14,6 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 import structlog
@@ -23,6 +22,7 @@ from sqlalchemy import text
 from watchword.server.errors import DomainError
 from watchword.server.incidents import describe
 from watchword.server.storage.database import Database
+from watchword.server.storage.events import Change
 from watchword.server.storage.snapshot import Visible
 from watchword.server.storage.statement import Statement
 
@@ -52,14 +52,6 @@ _FIRST_LOOK: Final = Statement(
 )
 _NOTIFY: Final = Statement(text("SELECT 0, pg_notify(:channel, '')"))
 _log = structlog.get_logger("watchword.feed")
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What an event changed: its transaction, and the hashes of its nodes."""
-
-    xid: int
-    nodes: Sequence[int]
 
 
 class Follower(Protocol):
@@ -102,7 +94,13 @@ class Recent:
 
     def permits(self, nodes: Iterable[int], horizon: int) -> bool:
         """Whether an answer with these nodes, computed at this horizon, may be kept."""
-        return horizon > self._floor and all(self._last.get(node, 0) < horizon for node in nodes)
+        if horizon <= self._floor:
+            return False
+        last = self._last
+        for node in nodes:  # noqa: SIM110 - no generator: asked of every node of every answer
+            if last.get(node, 0) >= horizon:
+                return False
+        return True
 
     def forget(self, visible: Visible | None) -> None:
         """Forget all changes up to a snapshot. What may have missed one of them is not permitted any more."""
@@ -149,8 +147,16 @@ class Feed:
         """Look soon: something waits for the caches to be newer."""
         self._look.set()
 
-    def changed(self) -> None:
-        """Tell all workers to look: this one has committed something."""
+    def changed(self, change: Change) -> None:
+        """Take what this worker has committed itself for delivered, and tell all workers to look.
+
+        So whoever hears from a worker that a key is revoked is not let in by it with that key, not even by the next
+        call. The feed will deliver the change again, which does no harm.
+        """
+        if self._visible is not None and change.nodes:
+            self.recent.add(change)
+            for follower in self._followers:
+                follower.apply((change,), self._visible)
         self._changed.set()
         self._look.set()
 

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import Final, Generic, TypeVar
 
-from watchword.server.feed import Change, Feed
+from watchword.server.feed import Feed
+from watchword.server.storage.events import Change
 from watchword.server.storage.snapshot import Visible
 
 _MAX_ENTRIES: Final = 10_000

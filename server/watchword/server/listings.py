@@ -20,6 +20,7 @@ from watchword.server.permissions.answers import Limit, LimitMet, Limits, Listin
 from watchword.server.permissions.engine import Engine
 from watchword.server.permissions.explain import Explanation
 from watchword.server.permissions.known import NotKnown
+from watchword.server.permissions.names import WILDCARD
 from watchword.server.permissions.relationships import Relationship
 from watchword.server.permissions.standing import MAX_NODES
 from watchword.server.plans import PreparedModel
@@ -33,6 +34,7 @@ from watchword.server.questions import (
     Questions,
     Standings,
     account_of,
+    require_fit,
     require_history,
     require_names,
     through,
@@ -109,6 +111,7 @@ class Listings:
             plan.require_type(object_type, field="object_type")
             plan.require_relation(object_type, relation)
             plan.require_subject(subject)
+            require_fit(plan, asking.contextual)
             try:
                 rows = await self._database.gather(GATHER_OBJECTS, self._backward(model, asked))
                 found = await _beside(len(rows), lambda: gathered_objects(rows, account_of(subject)))
@@ -143,7 +146,9 @@ class Listings:
         rows = await gatherer.gather(GATHER_OBJECTS, self._backward(model, asked))
         found = gathered_objects(rows, account_of(asked.subject))
         # Of everything that was met, whatever has the type asked for: whether it has the relation is to be checked.
-        candidates = sorted({object_ for object_, _ in found.reached if object_.partition(":")[0] == asked.type})
+        everybody = f"{asked.type}:{WILDCARD}"  # may be met as a subject, and is no object
+        met = {object_ for object_, _ in found.reached if object_.partition(":")[0] == asked.type}
+        candidates = sorted(met - {everybody})
         contextual = asked.asking.contextual
         checks = [Question(asked.subject, asked.relation, object_, contextual=contextual) for object_ in candidates]
         if checks:
@@ -178,6 +183,7 @@ class Listings:
             plan.asked(relation, object_)
             for subject_filter in filters:
                 plan.require_filter(subject_filter)
+            require_fit(plan, asking.contextual)
             starts = [(0, object_, relation), *((0, name, entry) for name, entry in through(plan, asking.contextual))]
             targets = frozenset((name.partition(":")[0], entry) for _, name, entry in starts)
             steps = model.forward(targets)

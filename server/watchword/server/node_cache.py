@@ -12,10 +12,11 @@ from collections.abc import Callable, Sequence
 from typing import Final
 from uuid import UUID
 
-from watchword.server.feed import Change, Recent
+from watchword.server.feed import Recent
 from watchword.server.identifiers import PERMISSION_MODEL
 from watchword.server.permissions.known import Content, Contents, KnownNodes, NotKnown
 from watchword.server.permissions.standing import Standing
+from watchword.server.storage.events import Change
 from watchword.server.storage.gathered import Gathered
 from watchword.server.storage.snapshot import Visible
 
@@ -112,11 +113,10 @@ class NodeCache:
 
     def _keep(self, node: str, content: Content) -> None:
         known = self._take(node)
-        if known is not None:
-            # Not `known` where it would grow too large: whoever gathered it may still be reading it.
-            if len(known.direct) < _MAX_PROBES:
-                known.merge(content)
-                content = known
+        # Not emptied where it would grow too large: whoever gathered it may still be reading it.
+        if known is not None and len(known.direct) < _MAX_PROBES:
+            known.merge(content)
+            content = known
         self._young[node] = content
         self._young_bytes += _size(content)
         if self._young_bytes > self._max_bytes // 2:

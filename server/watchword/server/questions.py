@@ -174,20 +174,11 @@ class Questions:
         """Answer many questions on one snapshot; give its horizon too."""
         warm = self._warm(consistency)
         if warm is not None:
-            # Nothing waits in between, so all are answered at the snapshot that the cache is at now.
             horizon = self._horizon()
-            results: list[Answered | DomainError] = []
-            try:
-                for question in questions:
-                    try:
-                        results.append(self._from_cache(warm, question))
-                    except Unanswerable as error:
-                        results.append(unanswerable(error))
-            except NotKnown:
-                pass
-            else:
-                return results, horizon
-        results = await self._cold(questions, consistency)
+            known = await self._batch_from_cache(warm, questions)
+            if known is not None:
+                return known, horizon
+        results = await self._cold(questions, consistency, strict=False)
         horizons = [found.standings.horizon for found in results if isinstance(found, Answered)]
         return results, next((horizon for horizon in horizons if horizon), "")
 
@@ -217,16 +208,44 @@ class Questions:
         answer = self._evaluate(model.plan, cache.reader, question, now)
         return self._answered(answer, question, disabled=disabled, horizon=self._horizon(), now=now)
 
+    async def _batch_from_cache(
+        self, model: PreparedModel, questions: Sequence[Question]
+    ) -> list[Answered | DomainError] | None:
+        """Answer all at the snapshot that the cache is at; None if it lacks something, or has moved on meanwhile."""
+        visible = self._feed.visible
+        results: list[Answered | DomainError] = []
+        turns = _Turns()
+        for question in questions:
+            if turns.is_over:
+                results.append(ResolutionLimit(Limit.TIME.value, TOO_SLOW))
+                continue
+            if await turns.let_others() and self._feed.visible is not visible:
+                return None
+            try:
+                results.append(self._from_cache(model, question))
+            except NotKnown:
+                return None
+            except Unanswerable as error:
+                results.append(unanswerable(error))
+        return results
+
     def _horizon(self) -> str:
         visible = self._feed.visible
         return f"{self._feed.epoch}.{visible.xmin}" if visible is not None else ""
 
     # ----- cold -------------------------------------------------------------------------------------------------------
 
-    async def _cold(self, questions: Sequence[Question], consistency: Consistency) -> list[Answered | DomainError]:
+    async def _cold(
+        self, questions: Sequence[Question], consistency: Consistency, *, strict: bool = True
+    ) -> list[Answered | DomainError]:
         async def answer(model: PreparedModel) -> tuple[Gathered, list[Answered | DomainError]]:
-            asked = Asked.of(model, questions)
-            found = await self.gather(model, asked, consistency)
+            asked = Asked.of(model, questions, strict=strict)
+            try:
+                found = await self.gather(model, asked, consistency)
+            except LimitMet:
+                if len(questions) == 1:
+                    raise
+                return await self._in_parts(model, questions, consistency)
             return found, await self._evaluate_all(model, found, questions)
 
         return await self.on_model_in_force(answer)
@@ -255,7 +274,7 @@ class Questions:
             rows = await self._database.gather(GATHER, asked.parameters())
         except TimedOut:
             raise ResolutionLimit(Limit.TIME.value, TOO_SLOW) from None
-        found = gathered(rows, asked.steps.stored_at, asked.subjects, asked.accounts)
+        found = asked.read(rows)
         require_history(found, consistency)
         if found.row_count >= MAX_ROWS:
             raise LimitMet(Limit.WORK, TOO_MUCH)
@@ -263,27 +282,48 @@ class Questions:
             self._cache.offer(found)
         return found
 
+    async def _in_parts(
+        self, model: PreparedModel, questions: Sequence[Question], consistency: Consistency
+    ) -> tuple[Gathered, list[Answered | DomainError]]:
+        """Answer questions that need too much together, on one snapshot: half by half, until one by one if need be."""
+        results: list[Answered | DomainError] = []
+        pending = [questions]
+        turns = _Turns()
+        async with self._database.gathering() as gatherer:
+            while pending:
+                part = pending.pop()
+                asked = Asked.of(model, part, strict=False)
+                if turns.is_over:
+                    results += [ResolutionLimit(Limit.TIME.value, TOO_SLOW)] * len(part)
+                    continue
+                try:
+                    found = asked.read(await gatherer.gather(GATHER, asked.parameters()))
+                except TimedOut:
+                    raise ResolutionLimit(Limit.TIME.value, TOO_SLOW) from None
+                require_history(found, consistency)
+                if found.row_count < MAX_ROWS:
+                    results += await self._evaluate_all(model, found, part)
+                elif len(part) == 1:
+                    results.append(ResolutionLimit(Limit.WORK.value, TOO_MUCH))
+                else:
+                    middle = len(part) // 2
+                    pending += [part[middle:], part[:middle]]
+        return found, results
+
     async def _evaluate_all(
         self, model: PreparedModel, found: Gathered, questions: Sequence[Question]
     ) -> list[Answered | DomainError]:
         reader, now = found.reader(), self._clock()
         horizon = f"{found.epoch}.{found.visible.xmin}"
         results: list[Answered | DomainError] = []
-        started = turn = time.monotonic()
+        turns = _Turns()
         for question in questions:
-            at = time.monotonic()
-            if at - turn > _TURN_SECONDS:
-                await asyncio.sleep(0)
-                turn = at
-            if at - started > _BATCH_SECONDS:
+            if turns.is_over:
                 results.append(ResolutionLimit(Limit.TIME.value, TOO_SLOW))
                 continue
+            await turns.let_others()
             try:
                 answer = self._evaluate(model.plan, reader, question, now)
-            except InvalidQuestion as error:
-                if len(questions) == 1:
-                    raise
-                results.append(unanswerable(error))
             except Unanswerable as error:
                 results.append(unanswerable(error))
             else:
@@ -336,6 +376,29 @@ def require_history(found: Gathered, consistency: Consistency) -> None:
         raise RevisionUnknown
 
 
+class _Turns:
+    """Shares the event loop while the questions of a batch are answered, and ends that in time."""
+
+    __slots__ = ("_end", "_turn")
+
+    def __init__(self) -> None:
+        self._turn = time.monotonic() + _TURN_SECONDS
+        self._end = time.monotonic() + _BATCH_SECONDS
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is no time left."""
+        return time.monotonic() > self._end
+
+    async def let_others(self) -> bool:
+        """Let other calls have their turn, if it is time; tell whether it was."""
+        if time.monotonic() < self._turn:
+            return False
+        await asyncio.sleep(0)
+        self._turn = time.monotonic() + _TURN_SECONDS
+        return True
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What has to be gathered for some questions on a model."""
@@ -350,12 +413,21 @@ class Asked:
         values = forward_parameters(self.steps, self.starts, self.subjects, limit=MAX_ROWS)
         return values | account_parameters(self.accounts)
 
+    def read(self, rows: Sequence[tuple[Any, ...]]) -> Gathered:
+        """Read the statement's rows; of so many that they are of no use, no more than what they begin with."""
+        count = len(rows)
+        if count >= MAX_ROWS:
+            rows = rows[: 1 + len(self.accounts)]  # the snapshot and the disabled accounts
+        found = gathered(rows, self.steps.stored_at, self.subjects, self.accounts)
+        found.row_count = count
+        return found
+
     @classmethod
-    def of(cls, model: PreparedModel, questions: Sequence[Question]) -> "Asked":
-        """Find out. What has no answer on this model is left out, unless it is the only question.
+    def of(cls, model: PreparedModel, questions: Sequence[Question], *, strict: bool = True) -> "Asked":
+        """Find out. What has no answer on this model is left out, unless `strict`.
 
         Raises:
-            InvalidQuestion: the only question has no answer.
+            InvalidQuestion: a question has no answer.
 
         """
         plan = model.plan
@@ -365,7 +437,7 @@ class Asked:
             try:
                 require_names(plan, question)
             except InvalidQuestion:
-                if len(questions) == 1:
+                if strict:
                     raise
                 continue
             who = numbers.setdefault(question.subject, len(numbers))
@@ -381,7 +453,12 @@ def require_names(plan: Plan, question: Question) -> None:
     """Raise InvalidQuestion unless a model has all names of a question."""
     plan.asked(question.relation, question.object)
     plan.require_subject(question.subject)
-    for index, row in enumerate(question.contextual):
+    require_fit(plan, question.contextual)
+
+
+def require_fit(plan: Plan, contextual: Sequence[Relationship]) -> None:
+    """Raise InvalidQuestion unless a model allows all relationships that came with a question."""
+    for index, row in enumerate(contextual):
         if misfit := plan.misfit(row):
             raise InvalidQuestion(f"contextual_relationships[{index}]", misfit)
 

@@ -12,6 +12,9 @@ from watchword.client import _convert
 from watchword.client._async.connection import AsyncChannel, AsyncConnection
 from watchword.client._async.credentials import AsyncCredentials
 from watchword.client._async.keys import AsyncKeys
+from watchword.client._async.organizations import AsyncOrganizations
+from watchword.client._async.permissions import AsyncPermissions
+from watchword.client._async.relationships import AsyncRelationships
 from watchword.client._async.service_accounts import AsyncServiceAccounts
 from watchword.client._async.sessions import AsyncSessions
 from watchword.client._async.tokens import AsyncTokens
@@ -46,6 +49,9 @@ class AsyncClient:
         credentials: What users prove themselves with.
         sessions: Users' sessions.
         tokens: Tokens, and the keys that sign them.
+        permissions: Questions about permissions, and the models by which they are answered.
+        relationships: Who has which relation to what.
+        organizations: Organizations, their groups and members, and invitations.
 
     """
 
@@ -113,6 +119,9 @@ class AsyncClient:
         self.credentials = AsyncCredentials(connection)
         self.sessions = AsyncSessions(connection)
         self.tokens = AsyncTokens(connection)
+        self.permissions = AsyncPermissions(connection)
+        self.relationships = AsyncRelationships(connection)
+        self.organizations = AsyncOrganizations(connection)
 
     def on_behalf_of(self, access_token: str) -> Self:
         """A view of this client whose calls are made for a user.

@@ -13,6 +13,9 @@ from watchword.client import _convert
 from watchword.client._sync.connection import Channel, Connection
 from watchword.client._sync.credentials import Credentials
 from watchword.client._sync.keys import Keys
+from watchword.client._sync.organizations import Organizations
+from watchword.client._sync.permissions import Permissions
+from watchword.client._sync.relationships import Relationships
 from watchword.client._sync.service_accounts import ServiceAccounts
 from watchword.client._sync.sessions import Sessions
 from watchword.client._sync.tokens import Tokens
@@ -47,6 +50,9 @@ class Client:
         credentials: What users prove themselves with.
         sessions: Users' sessions.
         tokens: Tokens, and the keys that sign them.
+        permissions: Questions about permissions, and the models by which they are answered.
+        relationships: Who has which relation to what.
+        organizations: Organizations, their groups and members, and invitations.
 
     """
 
@@ -114,6 +120,9 @@ class Client:
         self.credentials = Credentials(connection)
         self.sessions = Sessions(connection)
         self.tokens = Tokens(connection)
+        self.permissions = Permissions(connection)
+        self.relationships = Relationships(connection)
+        self.organizations = Organizations(connection)
 
     def on_behalf_of(self, access_token: str) -> Self:
         """A view of this client whose calls are made for a user.

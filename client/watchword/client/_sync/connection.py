@@ -8,6 +8,7 @@ import grpc
 from google.protobuf.message import Message
 
 from watchword.client._status import to_error
+from watchword.client._streams import Stream
 from watchword.client._transport import CHANNEL_OPTIONS, PerProcess, Settings, new_id, path_of
 from watchword.client.errors import ClientClosedError
 
@@ -88,3 +89,17 @@ class Connection:
             return method(request, timeout=self._settings.timeout, metadata=self._settings.metadata(call_id))
         except grpc.RpcError as error:
             raise to_error(error, call_id=call_id) from error
+
+    def stream(self, request: Message, response_type: type[R], *, is_only: bool) -> Stream[R]:
+        """Begin a call of the RPC that takes this request and answers with a stream.
+
+        The request is sent if it is the only one; else it is an example of those that will be.
+        """
+        return Stream(
+            self._channel.open().channel,
+            path_of(request),
+            response_type,
+            settings=self._settings,
+            call_id=new_id(),
+            request=request if is_only else None,
+        )

@@ -16,7 +16,6 @@ from watchword.server.errors import Conflict, InvalidField, InvitationInvalid, W
 from watchword.server.identifiers import Randomness, group_object, organization_object, user_object
 from watchword.server.permissions.relationships import Relationship
 from watchword.server.roles import MEMBER, Roles
-from watchword.server.storage import organizations as storage
 from watchword.server.storage import users
 from watchword.server.storage.database import Database, Reader, Tx
 from watchword.server.storage.events import Event, EventType
@@ -214,10 +213,10 @@ async def _lock(tx: Tx, token: str) -> Invitation:
     found = await tx.invitations.find(hash_of(token))
     if found is None:
         raise InvitationInvalid
-    # The organization's row first, as everywhere: its deletion must not miss the new member.
-    organization = await tx.organizations.lock_shared(found.organization_id)
+    # The organization's row first, as everywhere: its deletion, which ends this, must not miss the new member.
+    await tx.organizations.lock_shared(found.organization_id)
     invitation = await tx.invitations.lock(found.organization_id, found.invitation_id)
-    if invitation.ended(tx.now) or organization.status == storage.DELETED:
+    if invitation.ended(tx.now):
         raise InvitationInvalid
     return invitation
 

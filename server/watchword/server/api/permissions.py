@@ -100,7 +100,7 @@ class PermissionService:
                 case "dsl":
                     model = parse_dsl(request.dsl)
                 case "openfga_json":
-                    model = from_json(json.loads(request.openfga_json))
+                    model = from_json(_document(request.openfga_json))
                 case _:
                     raise InvalidField([("model", "one of dsl and openfga_json is required")])
             warnings = require_sound(model)
@@ -110,8 +110,8 @@ class PermissionService:
             raise ModelInvalid([(_place(field, problem), problem.message) for problem in error.problems]) from None
         except InvalidCondition as error:
             raise ModelInvalid([(field, str(error))]) from None
-        except (json.JSONDecodeError, RecursionError):
-            raise ModelInvalid([(field, "is not JSON")]) from None
+        except RecursionError:
+            raise ModelInvalid([(field, "is nested too deeply")]) from None
 
     async def _count_orphans(self, tx: Tx, plan: Plan, response: pb.WriteModelResponse) -> None:
         for shape in await tx.relationships.shapes():
@@ -238,6 +238,16 @@ class PermissionService:
 
 
 # ----- requests -------------------------------------------------------------------------------------------------------
+
+
+def _document(text: str) -> Any:
+    try:
+        document = json.loads(text)
+        if "\\ud" in text.lower():
+            json.dumps(document, ensure_ascii=False).encode()
+        return document  # noqa: TRY300  # as above
+    except ValueError:  # no JSON, a number of thousands of digits, or half a character, which no answer could quote
+        raise ModelInvalid([("openfga_json", "is not JSON")]) from None
 
 
 def _context(context: Struct) -> dict[str, Any]:

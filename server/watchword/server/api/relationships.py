@@ -52,7 +52,7 @@ class RelationshipService:
         _require_reserved(call, [*writes, *deletes])
         if request.preconditions:
             return await self._write_conditionally(request, call, writes, deletes)
-        return await self._write(call, writes, deletes, changed(self._standing, writes, deletes))
+        return await self._write(call, writes, deletes, changed(self._standing, writes, deletes), field="writes")
 
     async def _write(
         self,
@@ -60,13 +60,15 @@ class RelationshipService:
         writes: Sequence[Relationship],
         deletes: Sequence[Key],
         event: Event,
+        *,
+        field: str,
     ) -> pb.WriteRelationshipsResponse:
         """Check by the model in force and write; again if another model came into force in between."""
         values = columns(writes) | deleted_columns(deletes) | {"starter": STARTER}
         model = await self._plans.get(self._plans.latest)
         for _ in range(_TRIES):
             try:
-                _require_fit(model, writes, "writes")
+                _require_fit(model, writes, field)
                 _require_names(deletes)
             except InvalidField:
                 # Perhaps the model is not the one in force, and the one in force allows it.
@@ -98,14 +100,12 @@ class RelationshipService:
             concerned = {row.object.partition(":")[0] for row in rows}
             concerned |= {asked.object_type or (asked.object or "").partition(":")[0] for asked in asked_for}
             await tx.relationships.lock(self._standing.plain(f"precondition/{type_}") for type_ in concerned)
-            newest = await tx.models.newest()
-            if (newest.model_id if newest else STARTER) != model.model_id:
-                raise Conflict
             for index, asked in enumerate(asked_for):
                 must_exist = request.preconditions[index].kind == pb.PRECONDITION_KIND_MUST_EXIST
                 if await tx.relationships.exists(asked) is not must_exist:
                     raise PreconditionFailed(index, must_exist=must_exist)
             await tx.relationships.write(writes, deletes)
+            # After the write and not before: it holds off whoever puts a model into force, until the transaction ends.
             tx.record(changed(self._standing, writes, deletes))
             return tx.answered(pb.WriteRelationshipsResponse(revision=tx.revision))
 
@@ -138,7 +138,7 @@ class RelationshipService:
             writes = list(rows.values())
             _require_reserved(call, writes)
             event = changed(self._standing, writes, _NO_KEYS, in_bulk=True)
-            answer = await self._write(call, writes, _NO_KEYS, event)
+            answer = await self._write(call, writes, _NO_KEYS, event, field="relationships")
             message_count += 1
             relationship_count += len(request.relationships)
             yield pb.ImportRelationshipsResponse(

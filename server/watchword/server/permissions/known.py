@@ -4,6 +4,7 @@ What is not known is never taken for absent: the reader raises `NotKnown`, and w
 """
 
 from collections.abc import Iterable, Mapping
+
 from watchword.server.permissions.relationships import Relationship
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from watchword.server.permissions.model import ComputedUserset, This, TupleToUserset, leaves
+from watchword.server.permissions.names import WILDCARD
 
 if TYPE_CHECKING:
     from watchword.server.permissions.plan import Plan
@@ -22,11 +23,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """The stored relations that are read of an object: their sets, all there is, or the subject itself."""
+    """The stored relations that are read of an object: their sets, all there is, or the subject itself.
+
+    public: those of `probed` that everybody of a type can have, and where everybody is looked for too.
+    """
 
     sets: tuple[str, ...]
     followed: tuple[str, ...]
     probed: tuple[str, ...]
+    public: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,19 +40,21 @@ class Forward:
 
     sets: (type, entry, stored): relationships with sets, each of which is entered by its own relation.
     followed: (type, entry, stored, next): relationships with objects, each of which is entered by `next`.
-    probed: (type, entry, stored): relationships that may name the subject itself.
+    probed: (type, entry, stored, public): relationships that may name the subject itself; `public` is "t" if they may
+        name everybody of a type, else "f".
     """
 
     sets: list[tuple[str, str, str]] = field(default_factory=list)
     followed: list[tuple[str, str, str, str]] = field(default_factory=list)
-    probed: list[tuple[str, str, str]] = field(default_factory=list)
+    probed: list[tuple[str, str, str, str]] = field(default_factory=list)
 
     def at(self, type_: str, entry: str) -> "Stored":
         """What is read of an object of a type that was entered by a relation."""
         return Stored(
             tuple(dict.fromkeys(stored for *key, stored in self.sets if key == [type_, entry])),
             tuple(dict.fromkeys(stored for *key, stored, _ in self.followed if key == [type_, entry])),
-            tuple(dict.fromkeys(stored for *key, stored in self.probed if key == [type_, entry])),
+            tuple(dict.fromkeys(stored for *key, stored, _ in self.probed if key == [type_, entry])),
+            frozenset(stored for *key, stored, public in self.probed if key == [type_, entry] and public == "t"),
         )
 
     @classmethod
@@ -75,7 +82,8 @@ class Forward:
                         if sets:
                             self.sets.append((type_, entry, stored))
                         if len(sets) < len(relations[stored].shapes):
-                            self.probed.append((type_, entry, stored))
+                            public = any(name.endswith(f":{WILDCARD}") for name in relations[stored].shapes)
+                            self.probed.append((type_, entry, stored, "t" if public else "f"))
                         yield from ((other, relation) for other, _, relation in sets)
                     case TupleToUserset(relation, tupleset):
                         leads = [other for other in relations[tupleset].shapes if plan.has(other, relation)]

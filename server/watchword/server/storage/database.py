@@ -31,7 +31,7 @@ from watchword.server.sealing import Keyring, Sealer, new_person_key
 from watchword.server.storage import tables as t
 from watchword.server.storage.answers import Answers, answer_row
 from watchword.server.storage.credentials import Credentials
-from watchword.server.storage.events import Event
+from watchword.server.storage.events import Change, Event
 from watchword.server.storage.failures import DEATHS, OUR_LIMITS, AnswerExists, translated
 from watchword.server.storage.invitations import Invitations
 from watchword.server.storage.list_pages import ListPages
@@ -160,6 +160,8 @@ class Tx(Reader):
         self.epoch = ""
         self._xid = 0
         self.horizon = 0
+        self.change = Change(0, ())
+        """What it changed; known when it is closed."""
 
     async def open(self) -> None:
         """Learn where in the database's history the transaction stands."""
@@ -194,6 +196,7 @@ class Tx(Reader):
     async def close(self) -> None:
         """Write what must stand or fall with the change."""
         rows = [await self._row(event) for event in self._events]
+        self.change = Change(self._xid, [hash_ for row in rows for hash_ in row["nodes"]])
         if len(rows) == 1:
             await self._connection.execute(_ADD_EVENT.sql, rows[0])
         elif rows:
@@ -290,8 +293,8 @@ class Database:
         )
         self._is_away = False
         self._sweep: asyncio.Task[None] | None = None
-        self.on_commit: Callable[[], None] = lambda: None
-        """Called after each commit of a write."""
+        self.on_commit: Callable[[Change], None] = lambda _: None
+        """Called after each commit of a write, with what it changed."""
 
     def _make_pool(
         self, size: int, options: Mapping[str, Any]
@@ -387,7 +390,7 @@ class Database:
                 await tx.open()
                 yield tx
                 await tx.close()
-        self.on_commit()
+        self.on_commit(tx.change)
 
     async def write_at_once(
         self, call: Call, statement: Statement, values: Mapping[str, Any], event: Event, answer: AnyMessage
@@ -413,7 +416,7 @@ class Database:
             ((epoch, xid, done),) = await _rows(connection, statement, parameters)
         if not done:
             return None
-        self.on_commit()
+        self.on_commit(Change(xid, row["nodes"]))
         answer.revision = f"{epoch}.{xid}"  # type: ignore[attr-defined]  # mutations answer with one
         return answer
 

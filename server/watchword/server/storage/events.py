@@ -6,7 +6,7 @@ it says of a person goes into `personal`, which is sealed under that person's ke
 destroying one key, and the log stays whole.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from uuid import UUID
@@ -44,6 +44,14 @@ class EventType(StrEnum):
     INVITATION_REVOKED = "invitation-revoked"
     SIGNING_KEY_CREATED = "signing-key-created"
     SIGNING_KEY_REVOKED = "signing-key-revoked"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a transaction changed, as those who follow the log need it: the hashes of its nodes."""
+
+    xid: int
+    nodes: Sequence[int]
 
 
 class Outcome(StrEnum):

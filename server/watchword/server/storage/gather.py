@@ -34,89 +34,88 @@ _HEAD: Final = """
     FROM service_accounts WHERE service_account_id = ANY(CAST(:service_ids AS text[])) AND status <> 'active'
 """
 
+# A node is `object` as entered by `at`, which is `type#relation`: the key of the steps to take from there.
 _FORWARD: Final = """
 WITH RECURSIVE
-sets (type, entry, stored) AS MATERIALIZED (
-    SELECT * FROM unnest(CAST(:sets_type AS text[]), CAST(:sets_entry AS text[]), CAST(:sets_stored AS text[]))
+sets (at, stored) AS MATERIALIZED (
+    SELECT * FROM unnest(CAST(:sets_at AS text[]), CAST(:sets_stored AS text[]))
 ),
-followed (type, entry, stored, next) AS MATERIALIZED (
-    SELECT * FROM unnest(
-        CAST(:followed_type AS text[]), CAST(:followed_entry AS text[]), CAST(:followed_stored AS text[]),
-        CAST(:followed_next AS text[])
-    )
+followed (at, stored, next) AS MATERIALIZED (
+    SELECT * FROM unnest(CAST(:followed_at AS text[]), CAST(:followed_stored AS text[]), CAST(:followed_next AS text[]))
 ),
-probed (type, entry, stored) AS MATERIALIZED (
-    SELECT * FROM unnest(CAST(:probed_type AS text[]), CAST(:probed_entry AS text[]), CAST(:probed_stored AS text[]))
+probed (at, stored, public) AS MATERIALIZED (
+    SELECT * FROM unnest(CAST(:probed_at AS text[]), CAST(:probed_stored AS text[]), CAST(:probed_public AS bool[]))
 ),
-asked (who, name) AS MATERIALIZED (
-    SELECT * FROM unnest(CAST(:asked_who AS int[]), CAST(:asked_name AS text[]))
-),
-node (who, object, entry) AS (
-    SELECT who, object COLLATE "C", entry COLLATE "C"
-    FROM unnest(CAST(:who AS int[]), CAST(:object AS text[]), CAST(:entry AS text[])) AS start (who, object, entry)
+node (who, object, at) AS (
+    SELECT who, object COLLATE "C", at COLLATE "C"
+    FROM unnest(CAST(:who AS int[]), CAST(:object AS text[]), CAST(:at AS text[])) AS start (who, object, at)
   UNION
-    SELECT n.who, reached.object, reached.entry
+    SELECT n.who, reached.object, split_part(reached.object, ':', 1) || '#' || reached.relation
     FROM node n, LATERAL (
         SELECT r.subject, r.subject_relation
         FROM sets s, LATERAL (
             SELECT subject, subject_relation FROM relationships
-            WHERE object = n.object AND relation = s.stored AND subject_relation <> '' OFFSET 0
+            WHERE object = n.object AND relation = s.stored AND subject_relation > '' OFFSET 0
         ) r
-        WHERE s.type = split_part(n.object, ':', 1) AND s.entry = n.entry
+        WHERE s.at = n.at
       UNION ALL
         SELECT r.subject, s.next COLLATE "C"
         FROM followed s, LATERAL (
             SELECT subject FROM relationships
             WHERE object = n.object AND relation = s.stored AND subject_relation = '' OFFSET 0
         ) r
-        WHERE s.type = split_part(n.object, ':', 1) AND s.entry = n.entry
-    ) reached (object, entry)
+        WHERE s.at = n.at
+    ) reached (object, relation)
 )
 """
 
 _ROWS: Final = "SELECT r.relation, r.subject, r.subject_relation, r.condition, r.context, r.expire_time"
-_OF_NODE: Final = "s.type = split_part(n.object, ':', 1) AND s.entry = n.entry"
 
 GATHER: Final = Statement(
     text(f"""{_FORWARD}
 SELECT * FROM ({_HEAD}
   UNION ALL
-    SELECT n.who, n.object, n.entry, r.relation, r.subject, r.subject_relation, r.condition, r.context, r.expire_time
+    SELECT n.who, n.object, n.at, r.relation, r.subject, r.subject_relation, r.condition, r.context, r.expire_time
     FROM node n LEFT JOIN LATERAL (
-        {_ROWS} FROM probed s, asked a, LATERAL (
+        {_ROWS} FROM probed s, LATERAL (
             SELECT * FROM relationships
-            WHERE subject = a.name AND subject_relation = '' AND relation = s.stored AND object = n.object OFFSET 0
-        ) r WHERE {_OF_NODE} AND a.who = n.who
+            WHERE object = n.object AND relation = s.stored AND subject_relation = '' AND subject = ANY(ARRAY[
+                (CAST(:name AS text[]))[n.who + 1],
+                CASE WHEN s.public THEN (CAST(:everybody AS text[]))[n.who + 1] END
+            ]) OFFSET 0
+        ) r WHERE s.at = n.at
       UNION ALL
         {_ROWS} FROM sets s, LATERAL (
             SELECT * FROM relationships
-            WHERE object = n.object AND relation = s.stored AND subject_relation <> '' OFFSET 0
-        ) r WHERE {_OF_NODE}
+            WHERE object = n.object AND relation = s.stored AND subject_relation > '' OFFSET 0
+        ) r WHERE s.at = n.at
       UNION ALL
         {_ROWS} FROM followed s, LATERAL (
             SELECT * FROM relationships WHERE object = n.object AND relation = s.stored OFFSET 0
-        ) r WHERE {_OF_NODE}
+        ) r WHERE s.at = n.at
     ) r ON true
 ) rows LIMIT :limit
 """)  # noqa: S608 - constants of this module
 )
-"""All that checks read. Rows: who, object, entry, then a relationship there, without its object."""
+"""All that checks read. Rows: who, object, how it was entered, then a relationship there, without its object."""
 
 GATHER_MEMBERS: Final = Statement(
     text(f"""{_FORWARD}
 SELECT * FROM ({_HEAD}
   UNION ALL
-    SELECT n.who, n.object, n.entry, r.relation, r.subject, r.subject_relation, r.condition, r.context, r.expire_time
+    SELECT n.who, n.object, n.at, r.relation, r.subject, r.subject_relation, r.condition, r.context, r.expire_time
     FROM node n LEFT JOIN LATERAL (
         SELECT DISTINCT r.*
-        FROM (SELECT * FROM sets UNION SELECT * FROM probed UNION SELECT type, entry, stored FROM followed) s,
+        FROM (SELECT * FROM sets UNION SELECT at, stored FROM probed UNION SELECT at, stored FROM followed) s,
         LATERAL (SELECT * FROM relationships WHERE object = n.object AND relation = s.stored OFFSET 0) r
-        WHERE {_OF_NODE}
+        WHERE s.at = n.at
     ) r ON true
 ) rows LIMIT :limit
 """)  # noqa: S608 - constants of this module
 )
 """All that lists of subjects read: the same, with every member of each node."""
+
+_OF_NODE: Final = "s.type = split_part(n.object, ':', 1) AND s.entry = n.entry"
 
 GATHER_OBJECTS: Final = Statement(
     text(f"""

@@ -25,17 +25,18 @@ class Steps:
 
     forward: Forward
     parameters: dict[str, str] = field(init=False)
-    _stored: dict[tuple[str, str], Stored] = field(default_factory=dict)
+    _stored: dict[str, Stored] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Write the parameters once for all questions."""
         self.parameters = step_parameters(self.forward)
 
-    def stored_at(self, type_: str, entry: str) -> Stored:
-        """See `Forward.at`."""
-        found = self._stored.get((type_, entry))
+    def stored_at(self, at: str) -> Stored:
+        """What is read of an object that was entered by `type#relation`."""
+        found = self._stored.get(at)
         if found is None:
-            found = self._stored[type_, entry] = self.forward.at(type_, entry)
+            type_, _, entry = at.partition("#")
+            found = self._stored[at] = self.forward.at(type_, entry)
         return found
 
 
@@ -105,18 +106,16 @@ def names_of(subject: str) -> tuple[str, ...]:
     return (subject,) if subject == everybody else (subject, everybody)
 
 
-def forward_parameters(
-    steps: Steps, starts: Sequence[Start], subjects: Sequence[str], *, limit: int
-) -> dict[str, Any]:
+def forward_parameters(steps: Steps, starts: Sequence[Start], subjects: Sequence[str], *, limit: int) -> dict[str, Any]:
     """The parameters of GATHER and GATHER_MEMBERS. `who` in a start is the index of its subject."""
-    asked = [(who, name) for who, subject in enumerate(subjects) for name in names_of(subject)]
+    names = [(*names_of(subject), "", "")[:2] for subject in subjects]
     return {
         **steps.parameters,
-        "asked_who": array(who for who, _ in asked),
-        "asked_name": array(name for _, name in asked),
+        "name": array(name for name, _ in names),
+        "everybody": array(everybody for _, everybody in names),
         "who": array(start[0] for start in starts),
         "object": array(start[1] for start in starts),
-        "entry": array(start[2] for start in starts),
+        "at": array(f"{start[1].partition(':')[0]}#{start[2]}" for start in starts),
         "limit": limit,
     }
 
@@ -134,10 +133,16 @@ def backward_parameters(steps: Backward, starts: Sequence[tuple[str, str]], *, l
 def step_parameters(steps: Forward) -> dict[str, str]:
     """The part of the parameters that is the same for all questions about the same relations."""
     return {
-        **_columns("sets", ("type", "entry", "stored"), steps.sets),
-        **_columns("followed", ("type", "entry", "stored", "next"), steps.followed),
-        **_columns("probed", ("type", "entry", "stored"), steps.probed),
+        **_columns("sets", ("at", "stored"), [_at(step) for step in steps.sets]),
+        **_columns("followed", ("at", "stored", "next"), [_at(step) for step in steps.followed]),
+        **_columns("probed", ("at", "stored", "public"), [_at(step) for step in steps.probed]),
     }
+
+
+def _at(step: tuple[str, ...]) -> tuple[str, ...]:
+    """A step by `type#entry` in place of type and entry."""
+    type_, entry, *rest = step
+    return (f"{type_}#{entry}", *rest)
 
 
 def backward_step_parameters(steps: Backward) -> dict[str, str]:
@@ -172,7 +177,7 @@ def _head(rows: Sequence[tuple[Any, ...]], accounts: Iterable[str]) -> Gathered:
 
 def gathered(
     rows: Sequence[tuple[Any, ...]],
-    stored_at: Callable[[str, str], Stored],
+    stored_at: Callable[[str], Stored],
     subjects: Sequence[str],
     accounts: Iterable[str],
 ) -> Gathered:
@@ -181,13 +186,13 @@ def gathered(
     contents = found.contents
     names = [names_of(subject) for subject in subjects]
     visited: set[tuple[int, str, str]] = set()
-    for who, object_, entry, relation, subject, subject_relation, condition, context, expire_time in rows:
+    for who, object_, at, relation, subject, subject_relation, condition, context, expire_time in rows:
         if who < 0:
             continue
-        key = (who, object_, entry)
+        key = (who, object_, at)
         if key not in visited:
             visited.add(key)
-            _enter(contents, object_, stored_at(object_.partition(":")[0], entry), names[who])
+            _enter(contents, object_, stored_at(at), names[who])
         if relation is not None:
             content = contents[f"{object_}#{relation}"]
             name = f"{subject}#{subject_relation}" if subject_relation else subject
@@ -213,7 +218,7 @@ def _enter(contents: dict[str, Content], object_: str, stored: Stored, names: Se
             content.sets = {}
     for relation in stored.probed:
         direct = _content(contents, f"{object_}#{relation}").direct
-        for name in names:
+        for name in names if relation in stored.public else names[:1]:
             direct.setdefault(name, None)
 
 
@@ -225,17 +230,17 @@ def _content(contents: dict[str, Content], node: str) -> Content:
 
 
 def gathered_members(
-    rows: Sequence[tuple[Any, ...]], stored_at: Callable[[str, str], Stored], accounts: Iterable[str]
+    rows: Sequence[tuple[Any, ...]], stored_at: Callable[[str], Stored], accounts: Iterable[str]
 ) -> Gathered:
     """Read the rows of GATHER_MEMBERS."""
     found = _head(rows, accounts)
     visited: set[tuple[str, str]] = set()
-    for who, object_, entry, relation, subject, subject_relation, condition, context, expire_time in rows:
+    for who, object_, at, relation, subject, subject_relation, condition, context, expire_time in rows:
         if who < 0:
             continue
-        if (object_, entry) not in visited:
-            visited.add((object_, entry))
-            stored = stored_at(object_.partition(":")[0], entry)
+        if (object_, at) not in visited:
+            visited.add((object_, at))
+            stored = stored_at(at)
             for name in (*stored.sets, *stored.followed, *stored.probed):
                 content = _content(found.contents, f"{object_}#{name}")
                 if content.everything is None:

@@ -1,10 +1,11 @@
 """Who has which role in organizations and groups: the relationships that say so, and the statements on them."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ARRAY, Text, and_, any_, bindparam, delete, select, text
+from sqlalchemy import ARRAY, Text, and_, any_, bindparam, delete, select, text, tuple_
 
 from watchword.server.permissions.relationships import Relationship
 from watchword.server.storage import tables as t
@@ -14,20 +15,15 @@ if TYPE_CHECKING:
     from watchword.server.storage.database import Reader
 
 _c = t.relationships.c
-_KEY = (_c.object, _c.relation, _c.subject, _c.subject_relation)
+_KEY = (_c.object, _c.relation, _c.subject_relation, _c.subject)
 _BY_SUBJECT = (_c.subject, _c.subject_relation, _c.relation, _c.object)
 
-# Accounts and groups that have a role. A group's own relationship to its organization is none, nor is what an
-# application's model may put beside them, such as a parent organization.
-_MEMBER = """(
-    subject_relation = '' AND subject >= 'user:' AND subject < 'user;' AND subject <> 'user:*'
-    OR subject_relation = '' AND subject >= 'service:' AND subject < 'service;' AND subject <> 'service:*'
-    OR subject_relation = 'member' AND subject >= 'group:' AND subject < 'group;'
-)"""
-# Role by role, each along the index, and then joined: an object with a million members is not sorted for each page.
-# Which roles there are is found by leaping from one to the next.
+# Role by role, and accounts apart from groups, each along the index, and then joined: an object with a million members
+# is not sorted for each page. Which roles there are is found by leaping from one to the next.
+# A group's own relationship to its organization is no role, nor is what an application's model may put beside roles,
+# such as a parent organization or everybody.
 _PAGE = Statement(
-    text(f"""
+    text("""
 WITH RECURSIVE role (name) AS (
     (SELECT relation FROM relationships WHERE object = :object ORDER BY relation LIMIT 1)
   UNION ALL
@@ -36,19 +32,19 @@ WITH RECURSIVE role (name) AS (
     )
     FROM role WHERE role.name IS NOT NULL
 )
-SELECT member.relation AS role, member.subject, member.subject_relation
-FROM role, LATERAL (
-    SELECT relation, subject, subject_relation FROM relationships
-    WHERE object = :object AND relation = role.name
-        AND (subject, subject_relation) >= (CAST(:subject AS text), CAST(:subject_relation AS text))
-        AND (subject, subject_relation, relation)
-            > (CAST(:subject AS text), CAST(:subject_relation AS text), CAST(:after_role AS text))
-        AND {_MEMBER} AND (expire_time IS NULL OR expire_time > :now)
-    ORDER BY subject, subject_relation LIMIT :size
+SELECT role.name AS role, member.subject, member.subject_relation
+FROM role, unnest(ARRAY['group', 'service', 'user'], ARRAY['member', '', '']) AS kind (type, relation), LATERAL (
+    SELECT subject, subject_relation FROM relationships
+    WHERE object = :object AND relation = role.name AND subject_relation = kind.relation
+        AND subject >= kind.type || ':' AND subject < kind.type || ';' AND subject <> kind.type || ':*'
+        AND subject >= CAST(:subject AS text)
+        AND (subject > CAST(:subject AS text) OR role.name > CAST(:after_role AS text))
+        AND (expire_time IS NULL OR expire_time > :now)
+    ORDER BY subject LIMIT :size
 ) member
 WHERE CAST(:role AS text) IS NULL OR role.name = CAST(:role AS text)
-ORDER BY member.subject, member.subject_relation, member.relation LIMIT :size
-""")  # noqa: S608 - a constant of this module
+ORDER BY member.subject, role.name LIMIT :size
+""")
 )
 _ROLES = Statement(
     text("""
@@ -65,17 +61,24 @@ ORDER BY object, relation
 )
 
 
+_NAMES = ("object", "relation", "subject", "subject_relation")
+
+
 def _remove(*order: Any) -> Statement:
-    """Delete some of what begins or ends at one of the names: those that come first in the order of an index."""
+    """Delete some of what begins or ends at one of the names, in the order of an index, beginning behind a key.
+
+    Without the key each statement would first step over all that those before it have deleted.
+    """
     names = bindparam("names", type_=ARRAY(Text))
-    chosen = select(*_KEY).where(order[0] == any_(names)).order_by(*order).limit(bindparam("limit"))
-    rows = chosen.with_for_update().cte("chosen")
+    after = tuple_(*(bindparam(f"after_{column.name}", type_=Text) for column in order))
+    chosen = select(*_KEY).where(order[0] == any_(names), tuple_(*order) > after).order_by(*order)
+    rows = chosen.limit(bindparam("limit")).with_for_update().cte("chosen")
     same = and_(*(column == rows.c[column.name] for column in _KEY))
     return Statement(delete(t.relationships).where(same).returning(t.relationships))
 
 
-_REMOVE_FROM = _remove(*_KEY)
-_REMOVE_TO = _remove(*_BY_SUBJECT)
+_REMOVE_FROM = (_remove(*_KEY), attrgetter(*(column.name for column in _KEY)))
+_REMOVE_TO = (_remove(*_BY_SUBJECT), attrgetter(*(column.name for column in _BY_SUBJECT)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,7 @@ class Member:
     @property
     def position(self) -> list[str]:
         """Where it stands in the order of pages."""
-        return [self.subject, self.subject_relation, self.role]
+        return [self.subject, self.role]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,14 +123,13 @@ class Members:
 
     async def page(self, object_: str, role: str | None, *, after: Sequence[str] | None, size: int) -> list[Member]:
         """List who has a role, or this one, in an organization or group, by subject, beginning behind a position."""
-        subject, subject_relation, after_role = after or ("", "", "")
+        subject, after_role = after or ("", "")
         return await self._reader.all(
             Member,
             _PAGE,
             object=object_,
             role=role,
             subject=subject,
-            subject_relation=subject_relation,
             after_role=after_role,
             now=self._reader.now,
             size=size,
@@ -149,10 +151,12 @@ class Members:
         )
         return [row.relationship() for row in rows]
 
-    async def remove_about(self, names: Sequence[str], *, limit: int) -> list[Relationship]:
-        """Delete up to a number of relationships from and to objects; return those deleted, none if there are none."""
-        for statement in (_REMOVE_FROM, _REMOVE_TO):
-            rows = await self._reader.all(_Row, statement, names=list(names), limit=limit)
-            if rows:
-                return [row.relationship() for row in rows]
-        return []
+    async def remove_about(self, names: Sequence[str], *, at_a_time: int) -> AsyncIterator[list[Relationship]]:
+        """Delete all relationships from and to objects, some at a time; give those that each time deleted."""
+        for statement, key in (_REMOVE_FROM, _REMOVE_TO):
+            after = dict.fromkeys((f"after_{name}" for name in _NAMES), "")
+            while rows := await self._reader.all(_Row, statement, names=list(names), limit=at_a_time, **after):
+                yield [row.relationship() for row in rows]
+                # They come in no order. Python and PostgreSQL's "C" agree on what is greater.
+                last = max(rows, key=key)
+                after = {f"after_{name}": getattr(last, name) for name in _NAMES}

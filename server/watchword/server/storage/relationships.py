@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from watchword.server.storage.database import Reader
 
 _c = t.relationships.c
-_KEY = (_c.object, _c.relation, _c.subject, _c.subject_relation)
+_KEY = (_c.object, _c.relation, _c.subject_relation, _c.subject)
 _BY_SUBJECT = (_c.subject, _c.subject_relation, _c.relation, _c.object)
 
 # The parts of a write, which `Database.write_relationships` joins with its events and answer in one statement.
@@ -200,12 +200,6 @@ class Relationships:
         chosen = select(*_KEY).where(*asked.conditions()).order_by(*_KEY).limit(limit).with_for_update().cte("chosen")
         same = and_(*(column == chosen.c[column.name] for column in _KEY))
         statement = delete(t.relationships).where(same).returning(t.relationships)
-        return [row.relationship() for row in await self._reader.all(_Row, Statement(statement))]
-
-    async def delete_all_about(self, name: str) -> list[Relationship]:
-        """Delete all from and to an object; return them."""
-        about = or_(_c.object == name, _c.subject == name)
-        statement = delete(t.relationships).where(about).returning(t.relationships)
         return [row.relationship() for row in await self._reader.all(_Row, Statement(statement))]
 
     async def lock(self, keys: Iterable[int]) -> None:

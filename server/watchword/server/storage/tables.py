@@ -255,13 +255,12 @@ relationships = Table(
     Column("condition", Text),
     Column("context", JSONB),
     _time("expire_time", optional=True),
-    PrimaryKeyConstraint("object", "relation", "subject", "subject_relation", name="relationships_pkey"),
+    # In this order the sets at a node are a range by themselves, however many single subjects there are.
+    PrimaryKeyConstraint("object", "relation", "subject_relation", "subject", name="relationships_pkey"),
 )
 _r = relationships.c
 # From subjects to objects, for lists of these.
 Index("relationships_by_subject", _r.subject, _r.subject_relation, _r.relation, _r.object)
-# The sets at a node alone, however many single subjects there are.
-Index("relationships_of_sets", _r.object, _r.relation, postgresql_where=text("subject_relation <> ''"))
 
 # Never changed. The one in force is the one with the highest sequence; none at all: the starter model.
 permission_models = Table(

@@ -40,15 +40,9 @@ def _permissions() -> None:
         sa.Column("condition", sa.Text),
         sa.Column("context", JSONB),
         _time("expire_time", optional=True),
-        sa.PrimaryKeyConstraint("object", "relation", "subject", "subject_relation", name="relationships_pkey"),
+        sa.PrimaryKeyConstraint("object", "relation", "subject_relation", "subject", name="relationships_pkey"),
     )
     op.create_index("relationships_by_subject", "relationships", ["subject", "subject_relation", "relation", "object"])
-    op.create_index(
-        "relationships_of_sets",
-        "relationships",
-        ["object", "relation"],
-        postgresql_where=sa.text("subject_relation <> ''"),
-    )
     op.create_table(
         "permission_models",
         sa.Column("model_id", sa.Uuid, primary_key=True),

@@ -117,7 +117,12 @@ def test_every_command_has_json_and_tells_the_exit_codes():
         *(f"sessions {verb}" for verb in ("list", "get", "revoke", "revoke-all")),
         *(f"credentials {verb}" for verb in ("set-password", "list", "remove")),
         *("signing-keys show", "signing-keys rotate"),
-        *(f"model {verb}" for verb in ("check", "constants", "convert", "diff", "test")),
+        *(f"model {verb}" for verb in ("check", "constants", "convert", "diff", "test", "write", "get", "list")),
+        *("check", "explain", "list-objects", "list-subjects"),
+        *(f"relationships {verb}" for verb in ("write", "delete", "list", "delete-matching", "import", "export")),
+        *(f"organizations {verb}" for verb in ("create", "get", "list", "delete", "members", "add-member")),
+        *(f"organizations {verb}" for verb in ("remove-member", "invite", "invitations", "revoke-invitation")),
+        *(f"groups {verb}" for verb in ("create", "list", "delete", "members", "add-member", "remove-member")),
     }
     assert set(found) == expected
     for name, command in found.items():

@@ -25,9 +25,19 @@ from watchword.client import (
 from watchword.client._transport import path_of
 from watchword.client.testing import LocalServer
 from watchword.server.app import ANSWERS_ARE_KEPT, utc_now
+from watchword.server.permissions.built_in import STARTER_DSL
 from watchword.server.sealing import Keyring
 from watchword.server.storage.database import Database
-from watchword.v1 import credentials_pb2, service_accounts_pb2, sessions_pb2, sign_in_pb2, users_pb2
+from watchword.v1 import (
+    credentials_pb2,
+    organizations_pb2,
+    permissions_pb2,
+    relationships_pb2,
+    service_accounts_pb2,
+    sessions_pb2,
+    sign_in_pb2,
+    users_pb2,
+)
 
 Raw = Callable[[Message], bytes]
 
@@ -53,15 +63,35 @@ class World:
     session_id: str
     refresh_token: str
     key_id: str
+    organization_id: str
+    etag: str
+    invitation_id: str
+    invitation_token: str
 
 
 @pytest.fixture
-def world(watchword: Client) -> World:
+def world(watchword: Client, raw: Raw) -> World:
     user = watchword.users.create(username="ana", password=PASSWORD)
     tokens = watchword.sign_in("ana", password=PASSWORD)
     watchword.service_accounts.create("billing")
     key = watchword.service_accounts.create_key("billing", permissions=["read_users"])
-    return World(user.user_id, tokens.session.session_id, tokens.refresh_token, key.key.key_id)
+    request = organizations_pb2.CreateOrganizationRequest(owner_user_id=user.user_id)
+    organization = organizations_pb2.CreateOrganizationResponse.FromString(raw(request)).organization
+    organization_id = organization.organization_id
+    raw(organizations_pb2.CreateGroupRequest(group={"organization_id": organization_id, "group_id": "devs"}))
+    raw(organizations_pb2.AddMemberRequest(organization_id=organization_id, subject="service:billing"))
+    invite = organizations_pb2.CreateInvitationRequest(organization_id=organization_id, role="admin")
+    invited = organizations_pb2.CreateInvitationResponse.FromString(raw(invite))
+    return World(
+        user.user_id,
+        tokens.session.session_id,
+        tokens.refresh_token,
+        key.key.key_id,
+        organization_id,
+        organization.etag,
+        invited.invitation.invitation_id,
+        invited.invitation_token,
+    )
 
 
 # Of each mutation the request, and how many events one change makes.
@@ -75,7 +105,7 @@ MUTATIONS: dict[str, tuple[Callable[[World], Message], int]] = {
         1,
     ),
     "SuspendUser": (lambda w: users_pb2.SuspendUserRequest(user_id=w.user_id), 2),
-    "DeleteUser": (lambda w: users_pb2.DeleteUserRequest(user_id=w.user_id), 2),
+    "DeleteUser": (lambda w: users_pb2.DeleteUserRequest(user_id=w.user_id), 3),
     "StartSignIn": (lambda _: sign_in_pb2.StartSignInRequest(identifier="ana", password=PASSWORD), 1),
     "RefreshSession": (lambda w: sessions_pb2.RefreshSessionRequest(refresh_token=w.refresh_token), 1),
     "RevokeSession": (lambda w: sessions_pb2.RevokeSessionRequest(session_id=w.session_id), 1),
@@ -94,9 +124,72 @@ MUTATIONS: dict[str, tuple[Callable[[World], Message], int]] = {
     "RevokeKey": (lambda w: service_accounts_pb2.RevokeKeyRequest(key_id=w.key_id), 1),
     "DeleteServiceAccount": (
         lambda _: service_accounts_pb2.DeleteServiceAccountRequest(service_account_id="billing"),
+        3,
+    ),
+    "CreateOrganization": (
+        lambda w: organizations_pb2.CreateOrganizationRequest(
+            organization={"organization_id": "acme", "display_name": "Acme"}, owner_user_id=w.user_id
+        ),
         2,
     ),
+    "UpdateOrganization": (
+        lambda w: organizations_pb2.UpdateOrganizationRequest(
+            organization={"organization_id": w.organization_id, "display_name": "Acme", "etag": w.etag}
+        ),
+        1,
+    ),
+    "DeleteOrganization": (
+        lambda w: organizations_pb2.DeleteOrganizationRequest(organization_id=w.organization_id, etag=w.etag),
+        5,
+    ),
+    "AddMember": (
+        lambda w: organizations_pb2.AddMemberRequest(organization_id=w.organization_id, subject="group:devs#member"),
+        1,
+    ),
+    "RemoveMember": (
+        lambda w: organizations_pb2.RemoveMemberRequest(organization_id=w.organization_id, subject="service:billing"),
+        1,
+    ),
+    "CreateGroup": (
+        lambda w: organizations_pb2.CreateGroupRequest(group={"organization_id": w.organization_id}),
+        2,
+    ),
+    "DeleteGroup": (
+        lambda w: organizations_pb2.DeleteGroupRequest(organization_id=w.organization_id, group_id="devs"),
+        2,
+    ),
+    "CreateInvitation": (
+        lambda w: organizations_pb2.CreateInvitationRequest(organization_id=w.organization_id, role="member"),
+        1,
+    ),
+    "RevokeInvitation": (
+        lambda w: organizations_pb2.RevokeInvitationRequest(
+            organization_id=w.organization_id, invitation_id=w.invitation_id
+        ),
+        1,
+    ),
+    "AcceptInvitation": (
+        lambda w: organizations_pb2.AcceptInvitationRequest(invitation_token=w.invitation_token, user_id=w.user_id),
+        2,
+    ),
+    "WriteModel": (lambda _: permissions_pb2.WriteModelRequest(dsl=STARTER_DSL), 1),
+    "WriteRelationships": (lambda w: relationships_pb2.WriteRelationshipsRequest(writes=[owner(w)]), 1),
+    "WriteRelationships if": (
+        lambda w: relationships_pb2.WriteRelationshipsRequest(
+            writes=[owner(w)],
+            preconditions=[{"kind": "PRECONDITION_KIND_MUST_NOT_EXIST", "filter": {"object": "organization:acme"}}],
+        ),
+        1,
+    ),
+    "DeleteRelationships": (
+        lambda w: relationships_pb2.DeleteRelationshipsRequest(filter={"subject": f"user:{w.user_id}"}),
+        1,
+    ),
 }
+
+
+def owner(world: World) -> relationships_pb2.Relationship:
+    return relationships_pb2.Relationship(subject=f"user:{world.user_id}", relation="owner", object="organization:acme")
 
 
 def request_of(name: str, world: World) -> Message:

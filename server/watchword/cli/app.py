@@ -6,7 +6,22 @@ from typing import Annotated
 
 import typer
 
-from watchword.cli import credentials, keys, model, server, service_accounts, sessions, sign_in, tokens, users
+from watchword.cli import (
+    bulk,
+    credentials,
+    keys,
+    model,
+    organizations,
+    permissions,
+    relationships,
+    server,
+    server_models,
+    service_accounts,
+    sessions,
+    sign_in,
+    tokens,
+    users,
+)
 from watchword.cli.failures import EXIT_CODES
 
 app = typer.Typer(
@@ -28,9 +43,15 @@ for group in (
     tokens.tokens,
     tokens.signing_keys,
     model.app,
+    relationships.app,
+    organizations.app,
+    organizations.groups,
 ):
     app.add_typer(group)
 sign_in.add_to(app)
+permissions.add_to(app)
+server_models.add_to(model.app)
+bulk.add_to(relationships.app)
 
 
 def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer's way of calling

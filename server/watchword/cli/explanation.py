@@ -30,7 +30,10 @@ class Step(Protocol):
 
     @property
     def kind(self) -> str:
-        """What the step is: node, any, all, except, subject, grant, through, missing-grant, nothing, cycle or account-disabled."""
+        """What the step is.
+
+        One of node, any, all, except, subject, grant, through, missing-grant, nothing, cycle and account-disabled.
+        """
 
     @property
     def verdict(self) -> str:
@@ -65,6 +68,13 @@ MAX_NEAREST: Final = 5
 """How many of what is missing the last line names. More of them would no longer help to choose."""
 
 _MARKS: Final = {"allowed": "+", "denied": "-", "conditional": "?"}
+_DISABLED: Final = "the account {} is disabled"
+_PLAIN: Final = {
+    "subject": "{} is the subject itself",
+    "nothing": "{}: nothing here leads on",
+    "cycle": "{} leads back to itself",
+    "account-disabled": _DISABLED,
+}
 _OPERATORS: Final = {"any", "all", "except"}
 _LABELS: Final = {
     ("any", "allowed"): "one of these is enough",
@@ -126,16 +136,10 @@ def _words(step: Step, subject: str, told: Container[str]) -> str:
     match step.kind:
         case "grant" | "through" if step.relationship is not None:
             return _grant(step, step.relationship)
-        case "subject":
-            return f"{step.node} is the subject itself"
         case "missing-grant":
             return f"{subject} is not granted {relation} of {object_}"
-        case "nothing":
-            return f"{step.node}: nothing here leads on"
-        case "account-disabled":
-            return f"the account {step.node} is disabled"
-        case "cycle":
-            return f"{step.node} leads back to itself"
+        case kind if kind in _PLAIN:
+            return _PLAIN[kind].format(step.node)
     return f"{step.node} (told elsewhere)" if not step.children and step.node in told else step.node
 
 
@@ -172,7 +176,7 @@ def _last_lines(tree: Step) -> list[str]:
         if step.kind == "missing-grant":
             found[f"{relation} of {object_}"] = None
         elif step.kind == "account-disabled":
-            found[f"the account {step.node} is disabled"] = None
+            found[_DISABLED.format(step.node)] = None
         elif step.why is not None and step.relationship is not None:
             found[_grant(step, step.relationship)] = None
     nearest = [*found][:MAX_NEAREST]

@@ -65,6 +65,10 @@ class Output:
         """Write texts for a person, one a line."""
         sys.stdout.writelines(_printable(text) + "\n" for text in texts)
 
+    def document(self, text: str) -> None:
+        """Write a text of many lines: for a file or a pipe as it is, without what a terminal would obey otherwise."""
+        sys.stdout.write((_printable(text, keep="\n\t") if sys.stdout.isatty() else text).rstrip("\n") + "\n")
+
     def note(self, text: str) -> None:
         """Tell a person something that is not the result."""
         sys.stderr.write(_printable(text, keep="\n") + "\n")

@@ -63,10 +63,8 @@ def check(
         raise typer.Exit(Code.FAILED)
 
 
-def explain(
-    call: Call, *, subject: SUBJECT, relation: RELATION, object_: OBJECT, context: CONTEXT = None
-) -> None:
-    """Say why a subject has a relation to an object, or has not. Exit code 0 only if it is allowed, 1 if not.
+def explain(call: Call, *, subject: SUBJECT, relation: RELATION, object_: OBJECT, context: CONTEXT = None) -> None:
+    """Say why a subject has a relation to an object, or has not; to decide by the exit code there is `check`.
 
     In the tree + stands before what holds, - before what does not, ? before what the context leaves open.
     """
@@ -77,8 +75,6 @@ def explain(
         call.output.one(answer)
     else:
         call.output.lines(explanation_lines(answer.tree, subject=subject))
-    if not answer.allowed:
-        raise typer.Exit(Code.FAILED)
 
 
 def list_objects(
@@ -104,9 +100,7 @@ def list_objects(
     }
 
     def page(token: str | None) -> Any:
-        return call.client.permissions.list_objects_page(
-            subject, relation, object_type, page_token=token, **arguments
-        )
+        return call.client.permissions.list_objects_page(subject, relation, object_type, page_token=token, **arguments)
 
     _show(call, page, "objects", limit)
 

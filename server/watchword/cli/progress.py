@@ -9,9 +9,9 @@ _SECONDS = 0.1
 
 
 @contextmanager
-def progress(title: str, *, total: int | None = None, unit: str = "relationships") -> Iterator[Callable[[int, int], None]]:
+def progress(title: str, *, total: int | None = None, shown: bool = True) -> Iterator[Callable[[int, int], None]]:
     """Show a bar, or without a total a sign of life; call what this gives with how far it is and what was counted."""
-    if not sys.stderr.isatty():
+    if not (shown and sys.stderr.isatty()):
         yield lambda _done, _count: None
         return
     from rich.console import Console  # noqa: PLC0415 - not needed for most commands
@@ -20,17 +20,17 @@ def progress(title: str, *, total: int | None = None, unit: str = "relationships
     columns = [
         TextColumn("{task.description}"),
         SpinnerColumn() if total is None else BarColumn(),
-        TextColumn(f"{{task.fields[count]:,}} {unit}"),
+        TextColumn("{task.fields[count]:,} relationships"),
         TimeElapsedColumn(),
     ]
-    shown = 0.0
+    drawn = 0.0
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(title, total=total, count=0)
 
         def update(done: int, count: int) -> None:
-            nonlocal shown
-            if time.monotonic() - shown >= _SECONDS:
-                shown = time.monotonic()
+            nonlocal drawn
+            if time.monotonic() - drawn >= _SECONDS:
+                drawn = time.monotonic()
                 bar.update(task, completed=done, count=count)
 
         yield update

@@ -8,7 +8,7 @@ import typer
 
 from watchword.cli.command import LIMIT, Call, remote
 from watchword.cli.failures import Code, Failure
-from watchword.cli.model import FILE, Form, app
+from watchword.cli.model import FILE, Form
 
 if TYPE_CHECKING:
     from watchword.client import ModelInvalidError
@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 _MAX_BYTES = 1024 * 1024  # what the server takes of JSON; of DSL it says itself if it is too much
 
 
-@remote(app)
+def add_to(app: typer.Typer) -> None:
+    """Add the commands to those about files."""
+    remote(app)(write)
+    remote(app)(get)
+    remote(app, "list")(list_models)
+
+
 def write(
     call: Call,
     *,
@@ -34,20 +40,18 @@ def write(
     form = "openfga_json" if file.suffix == ".json" else "dsl"
     text: dict[str, Any] = {form: _text(file)}
     try:
-        written = call.client.permissions.write_model(
-            **text, validate_only=validate_only, allow_orphans=allow_orphans
-        )
+        written = call.client.permissions.write_model(**text, validate_only=validate_only, allow_orphans=allow_orphans)
     except ModelInvalidError as error:
-        raise Failure(
-            "\n".join(_mistakes(file, error)), reason=error.reason, request_id=error.request_id
-        ) from None
+        raise Failure("\n".join(_mistakes(file, error)), reason=error.reason, request_id=error.request_id) from None
     except ModelOrphansError as error:
         message = error.message.replace("set allow_orphans", "use --allow-orphans")
         raise Failure(message, reason=error.reason, request_id=error.request_id) from None
     for warning in written.warnings:
         call.output.note(f"{_place(file, warning.line, warning.column)}: warning: {warning.message}")
     if written.orphan_count:
-        call.output.note(f"{written.orphan_count:,} stored relationships do not fit the model and are ignored, such as:")
+        call.output.note(
+            f"{written.orphan_count:,} stored relationships do not fit the model and are ignored, such as:"
+        )
         for key in written.orphan_examples:
             call.output.note(f"  {key.subject} is {key.relation} of {key.object}")
     if call.output.as_json:
@@ -58,7 +62,6 @@ def write(
         call.output.one({"model_id": written.model.model_id, "revision": written.revision})
 
 
-@remote(app)
 def get(
     call: Call,
     *,
@@ -72,14 +75,13 @@ def get(
     if call.output.as_json:
         call.output.one(model)
     elif to is Form.JSON:
-        call.output.lines(json.dumps(json.loads(model.openfga_json or "{}"), indent=2).split("\n"))
+        call.output.document(json.dumps(json.loads(model.openfga_json or "{}"), indent=2))
     elif model.dsl is None:
         raise Failure("OpenFGA's language cannot express this model: use --to json.")
     else:
-        call.output.lines(model.dsl.rstrip("\n").split("\n"))
+        call.output.document(model.dsl)
 
 
-@remote(app, "list")
 def list_models(call: Call, *, limit: LIMIT = 100) -> None:
     """List the models that were ever in force, newest first."""
     models = call.client.permissions.list_models(page_size=min(limit + 1, 500))

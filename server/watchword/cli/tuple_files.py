@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -97,21 +97,22 @@ def _tuple_items(named: Item, file: Path) -> Iterator[Item]:
                 if line.strip():
                     yield parse_json(line, str(file), line=number)
         case ".csv":
-            yield from _csv_items(text, str(file))
+            yield from csv_items(io.StringIO(text, newline=""), str(file))
         case _:
             raise named.wrong("names a file of tuples that ends in none of .yaml, .yml, .json, .jsonl and .csv")
 
 
-def _csv_items(text: str, file: str) -> Iterator[Item]:
-    """Tuples as rows, each turned into what YAML would hold."""
-    rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+def csv_items(lines: Iterable[str], file: str, *, more: Collection[str] = ()) -> Iterator[Item]:
+    """Tuples as rows, each turned into what YAML would hold. Columns besides OpenFGA's become members of their name."""
+    rows = csv.reader(lines, strict=True)
+    columns = (*_CSV_COLUMNS, *more)
     try:
         header = [name.strip() for name in next(rows, [])]
         top = Item(file, Node(None, 1, 1), "The header")
         if lacking := [name for name in _CSV_NEEDED if name not in header]:
             raise top.wrong(f"lacks the columns {', '.join(lacking)}")
-        if len(set(header)) < len(header) or not set(header) <= set(_CSV_COLUMNS):
-            raise top.wrong(f"must have each column once, and none but {', '.join(_CSV_COLUMNS)}")
+        if len(set(header)) < len(header) or not set(header) <= set(columns):
+            raise top.wrong(f"must have each column once, and none but {', '.join(columns)}")
         if "condition_context" in header and "condition_name" not in header:
             raise top.wrong("has the column condition_context, which needs condition_name")
         for row in rows:
@@ -120,12 +121,12 @@ def _csv_items(text: str, file: str) -> Iterator[Item]:
             item = Item(file, Node(None, rows.line_num, 1), "The row")
             if len(row) != len(header):
                 raise item.wrong(f"must have {len(header)} columns, as the header does, and has {len(row)}")
-            yield _csv_item(item, dict(zip(header, row, strict=True)))
+            yield _csv_item(item, dict(zip(header, row, strict=True)), more)
     except csv.Error as error:
         raise Item(file, Node(None, rows.line_num, 1), "The row").wrong(f"is not CSV: {error}") from None
 
 
-def _csv_item(row: Item, columns: Mapping[str, str]) -> Item:
+def _csv_item(row: Item, columns: Mapping[str, str], more: Collection[str]) -> Item:
     line = row.node.line
 
     def scalar(text: str) -> Node:
@@ -143,4 +144,5 @@ def _csv_item(row: Item, columns: Mapping[str, str]) -> Item:
         if context := columns.get("condition_context"):
             condition["context"] = parse_json(context, row.file, line=line).node
         members["condition"] = Node(condition, line, 1)
+    members |= {name: scalar(columns[name]) for name in more if columns.get(name)}
     return Item(row.file, Node(members, line, 1), row.path)

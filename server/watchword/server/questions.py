@@ -54,6 +54,8 @@ from watchword.server.storage.gathered import (
 
 MAX_ROWS: Final = 100_000
 """Relationships gathered for checks, all of a batch together."""
+_IN_THREAD: Final = 10_000
+"""From so many rows on, they are read beside the event loop."""
 _BATCH_SECONDS: Final = 5.0
 _TURN_SECONDS: Final = 0.01
 """After so long a batch lets other calls have their turn."""
@@ -274,7 +276,7 @@ class Questions:
             rows = await self._database.gather(GATHER, asked.parameters())
         except TimedOut:
             raise ResolutionLimit(Limit.TIME.value, TOO_SLOW) from None
-        found = asked.read(rows)
+        found = await asyncio.to_thread(asked.read, rows) if len(rows) > _IN_THREAD else asked.read(rows)
         require_history(found, consistency)
         if found.row_count >= MAX_ROWS:
             raise LimitMet(Limit.WORK, TOO_MUCH)

@@ -106,6 +106,9 @@ class RelationshipService:
                     raise PreconditionFailed(index, must_exist=must_exist)
             await tx.relationships.write(writes, deletes)
             # After the write and not before: it holds off whoever puts a model into force, until the transaction ends.
+            newest = await tx.models.newest()
+            if (newest.model_id if newest else STARTER) != model.model_id:
+                raise Conflict
             tx.record(changed(self._standing, writes, deletes))
             return tx.answered(pb.WriteRelationshipsResponse(revision=tx.revision))
 
@@ -120,10 +123,10 @@ class RelationshipService:
             deleted = await tx.relationships.delete(asked, limit=limit)
             _require_reserved(call, deleted)
             record_deleted(tx, self._standing, deleted)
+            # Asked and not inferred from the count: somebody else may have deleted some of those chosen meanwhile.
+            left = await tx.relationships.page(asked, after=None, size=1)
             return tx.answered(
-                pb.DeleteRelationshipsResponse(
-                    deleted_count=len(deleted), complete=len(deleted) < limit, revision=tx.revision
-                )
+                pb.DeleteRelationshipsResponse(deleted_count=len(deleted), complete=not left, revision=tx.revision)
             )
 
     async def ImportRelationships(

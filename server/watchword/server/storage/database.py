@@ -51,9 +51,12 @@ AnyMessage = TypeVar("AnyMessage", bound=Message)
 
 # Per connection. A statement or a forgotten transaction must not hold back the horizon of the whole database
 # (DESIGN.md section 2: own transactions have short timeouts). A lock is waited for three times (pipeline.py), so
-# that the caller hears CONFLICT before its own deadline, which is 10 seconds in the SDK.
+# that the caller hears CONFLICT before its own deadline, which is 10 seconds in the SDK. Every statement that is asked
+# often has an index; a plan that was made while a table was small, and reads all of it, would live on in a prepared
+# statement while the table grows to millions, until PostgreSQL happens to analyse it.
 _SESSION_OPTIONS = (
-    "-c timezone=UTC -c statement_timeout=10s -c lock_timeout=2s -c idle_in_transaction_session_timeout=10s"
+    "-c timezone=UTC -c statement_timeout=10s -c lock_timeout=2s -c idle_in_transaction_session_timeout=10s "
+    "-c enable_seqscan=off"
 )
 # A host that is gone without a word is given up after these seconds, not after the quarter of an hour that TCP takes.
 _CONNECTION: Mapping[str, Any] = {

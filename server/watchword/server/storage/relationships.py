@@ -69,6 +69,8 @@ SELECT epoch, CAST(CAST(pg_current_xact_id() AS text) AS bigint), EXISTS (SELECT
 _UPSERT = Statement(text(UPSERT.format(where="")))
 _DELETE = Statement(text(DELETE.format(where="")))
 _LOCK = Statement(text("SELECT pg_advisory_xact_lock(key) FROM unnest(CAST(:keys AS bigint[])) AS key ORDER BY key"))
+# The one statement that reads the whole table is better off without its index.
+_READ_ALL = Statement(text("SET LOCAL enable_seqscan = on"))
 # Waits for those who are writing, and keeps others from it until the transaction ends.
 _LOCK_ALL = Statement(text("LOCK TABLE relationships IN SHARE ROW EXCLUSIVE MODE"))
 
@@ -211,7 +213,8 @@ class Relationships:
         await self._reader.run(_LOCK_ALL)
 
     async def shapes(self) -> "list[Shape]":
-        """All kinds of relationships there are, with how many of each."""
+        """All kinds of relationships there are, with how many of each. Reads all of them, in a transaction."""
+        await self._reader.run(_READ_ALL)
         types = [func.split_part(column, ":", 1) for column in (_c.object, _c.subject)]
         wildcard = func.split_part(_c.subject, ":", 2) == "*"
         statement = select(

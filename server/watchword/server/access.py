@@ -16,6 +16,7 @@ import structlog
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 
+from watchword.server.asked import Consistency, Question
 from watchword.server.call import Caller
 from watchword.server.errors import (
     AccessDenied,
@@ -36,7 +37,7 @@ from watchword.server.permissions.engine import Engine
 from watchword.server.permissions.model import Model
 from watchword.server.permissions.plan import Plan
 from watchword.server.permissions.relationships import Relationship, Relationships
-from watchword.server.questions import Consistency, Question, Questions
+from watchword.server.questions import Questions
 from watchword.server.storage.database import Database
 from watchword.server.storage.service_accounts import ACTIVE, LAST_USED_RESOLUTION, Grant, Key, PresentedKey
 from watchword.server.tokens import api_key_id, hash_of, is_that_key

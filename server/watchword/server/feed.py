@@ -76,9 +76,12 @@ class Recent:
         self._last: dict[int, int] = {}
         self._floor = 0
         self._size = 0
+        self.count = 0
+        """How many changes there have been: as long as it is the same, so is what `permits` says."""
 
     def add(self, change: Change) -> None:
         """Note a change."""
+        self.count += 1
         self._changes.append(change)
         self._size += len(change.nodes) + 1
         for node in change.nodes:
@@ -104,6 +107,7 @@ class Recent:
 
     def forget(self, visible: Visible | None) -> None:
         """Forget all changes up to a snapshot. What may have missed one of them is not permitted any more."""
+        self.count += 1
         self._changes.clear()
         self._last.clear()
         self._size = 0

@@ -14,8 +14,21 @@ from datetime import timedelta
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
+from watchword.server.asked import (
+    TOO_MUCH,
+    TOO_SLOW,
+    Asked,
+    Consistency,
+    Question,
+    account_of,
+    require_fit,
+    require_history,
+    require_names,
+    through,
+)
 from watchword.server.errors import InvalidPageToken, ResolutionLimit, TimedOut
 from watchword.server.identifiers import Clock
+from watchword.server.kept_answers import NOT_TO_BE_KEPT, Standings
 from watchword.server.permissions.answers import Limit, LimitMet, Limits, Listing
 from watchword.server.permissions.engine import Engine
 from watchword.server.permissions.explain import Explanation
@@ -24,21 +37,7 @@ from watchword.server.permissions.names import WILDCARD
 from watchword.server.permissions.relationships import Relationship
 from watchword.server.permissions.standing import MAX_NODES
 from watchword.server.plans import PreparedModel
-from watchword.server.questions import (
-    NOT_TO_BE_KEPT,
-    TOO_MUCH,
-    TOO_SLOW,
-    Asked,
-    Consistency,
-    Question,
-    Questions,
-    Standings,
-    account_of,
-    require_fit,
-    require_history,
-    require_names,
-    through,
-)
+from watchword.server.questions import Questions
 from watchword.server.storage.database import Database, Gatherer
 from watchword.server.storage.gather import GATHER, GATHER_MEMBERS, GATHER_OBJECTS
 from watchword.server.storage.gathered import (

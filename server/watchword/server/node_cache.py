@@ -27,6 +27,7 @@ _MAX_PROBES: Final = 1_000
 # What CPython takes for them, with the hash and the name of the node and its places in dictionaries.
 _NODE_BYTES: Final = 1_000
 _ROW_BYTES: Final = 800
+_ANSWER_BYTES: Final = 2_000
 
 
 class _Generation(Contents):
@@ -71,6 +72,11 @@ class NodeCache:
     def is_on(self) -> bool:
         """Whether it keeps anything."""
         return self._max_bytes > 0
+
+    @property
+    def max_answers(self) -> int:
+        """How many whole answers may be kept beside it: they take a quarter of the memory that it may take."""
+        return self._max_bytes // 4 // _ANSWER_BYTES
 
     @property
     def bytes(self) -> int:

@@ -1,32 +1,36 @@
 """May they? Questions about permissions, answered from the cache or from the database, on one snapshot each.
 
+    kept: the very question was answered before, and the answer stands: see `kept_answers`
     warm: the cache holds every node that the answer needs, and is as fresh as is asked: no SQL, no waiting
     cold: one statement gathers what the answer needs, on a snapshot of its own; the cache gets it for the next time
 
-Never are the two mixed in one answer: see `node_cache`. The engine itself knows nothing of this (permissions/).
+Never are cold and warm mixed in one answer: see `node_cache`. The engine itself knows nothing of this (permissions/).
 """
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import Any, Final, TypeVar
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Final, TypeVar
 
-from watchword.server.errors import (
-    ConditionUnresolved,
-    DomainError,
-    InvalidField,
-    ResolutionLimit,
-    RevisionUnknown,
-    TimedOut,
+from watchword.server.asked import (
+    MAX_ROWS,
+    TOO_MUCH,
+    TOO_SLOW,
+    Asked,
+    Consistency,
+    Question,
+    account_of,
+    require_history,
+    unanswerable,
 )
+from watchword.server.errors import DomainError, ResolutionLimit, TimedOut
 from watchword.server.feed import Feed
 from watchword.server.identifiers import PERMISSION_MODEL, Clock
+from watchword.server.kept_answers import NOT_TO_BE_KEPT, Answered, KeptAnswers, Standings
 from watchword.server.node_cache import NodeCache
 from watchword.server.permissions.answers import (
     Answer,
-    ConditionFailed,
     Decision,
     InvalidQuestion,
     Limit,
@@ -36,103 +40,23 @@ from watchword.server.permissions.answers import (
 )
 from watchword.server.permissions.engine import Engine
 from watchword.server.permissions.known import NotKnown
-from watchword.server.permissions.model import TupleToUserset, leaves
 from watchword.server.permissions.plan import Plan
-from watchword.server.permissions.relationships import Relationship, RelationshipReader
+from watchword.server.permissions.relationships import RelationshipReader
 from watchword.server.permissions.standing import MAX_NODES, Standing
 from watchword.server.plans import Plans, PreparedModel
 from watchword.server.storage.database import Database
 from watchword.server.storage.gather import GATHER
-from watchword.server.storage.gathered import (
-    Gathered,
-    Start,
-    Steps,
-    account_parameters,
-    forward_parameters,
-    gathered,
-)
+from watchword.server.storage.gathered import Gathered
 
-MAX_ROWS: Final = 100_000
-"""Relationships gathered for checks, all of a batch together."""
 _IN_THREAD: Final = 10_000
 """From so many rows on, they are read beside the event loop."""
 _BATCH_SECONDS: Final = 5.0
 _TURN_SECONDS: Final = 0.01
 """After so long a batch lets other calls have their turn."""
 _TRIES: Final = 3
+_DENIED: Final = Answer(Decision.DENIED, (), frozenset(), None)
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """Whether a subject has a relation to an object."""
-
-    subject: str
-    relation: str
-    object: str
-    context: Mapping[str, Any] = field(default_factory=dict)
-    contextual: Sequence[Relationship] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Consistency:
-    """How fresh an answer must be: as fresh as a transaction of the history `epoch`, or as the database itself."""
-
-    epoch: str = ""
-    at_least: int | None = None
-    full: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Standings:
-    """What an answer stands on: hashes of nodes, and the horizon as text; no horizon if it must not be cached."""
-
-    nodes: Sequence[int]
-    horizon: str
-    remaining: timedelta | None
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """An answer with what it stands on."""
-
-    answer: Answer
-    standings: Standings
-
-
-_DENIED: Final = Answer(Decision.DENIED, (), frozenset(), None)
-NOT_TO_BE_KEPT: Final = Standings((), "", None)
-
-
-def parse_revision(revision: str) -> Consistency:
-    """Read a revision, "<epoch>.<transaction id>", as what an answer must be as fresh as.
-
-    Raises:
-        InvalidField: it is no revision.
-
-    """
-    epoch, dot, xid = revision.rpartition(".")
-    if not dot or not xid.isascii() or not xid.isdigit() or len(xid) > 20:  # noqa: PLR2004
-        raise InvalidField([("consistency.at_least", "must be a revision as a write answered with")])
-    return Consistency(epoch=epoch, at_least=int(xid))
-
-
-def unanswerable(error: Unanswerable) -> DomainError:
-    """Turn the engine's refusal into ours."""
-    match error:
-        case InvalidQuestion():
-            return InvalidField([(error.field, str(error))])
-        case ConditionFailed():
-            return ConditionUnresolved(str(error))
-        case LimitMet():
-            return ResolutionLimit(error.limit.value, str(error))
-    raise AssertionError("there are no others")
-
-
-def account_of(subject: str) -> tuple[str, ...]:
-    """The account that a subject is, if it can be one."""
-    return (subject,) if "#" not in subject and subject.partition(":")[0] in {"user", "service"} else ()
 
 
 class Questions:
@@ -148,6 +72,7 @@ class Questions:
         self._standing = standing
         self._clock = clock
         self._limits = Limits()
+        self._kept = KeptAnswers(feed, max_entries=cache.max_answers)
 
     async def check(self, question: Question, consistency: Consistency) -> Answered:
         """Answer one question.
@@ -160,7 +85,7 @@ class Questions:
         warm = self._warm(consistency)
         if warm is not None:
             try:
-                return self._from_cache(warm, question)
+                return self._from_cache(warm, question).at(self._horizon())
             except NotKnown:
                 pass
             except Unanswerable as error:
@@ -199,6 +124,11 @@ class Questions:
         return self._plans.peek(model_id) if model_id is not None else None
 
     def _from_cache(self, model: PreparedModel, question: Question) -> Answered:
+        """Answer at the snapshot that the cache is at; by an earlier horizon if the answer was kept since then."""
+        key = (question.subject, question.relation, question.object)
+        may_be_kept = not question.context and not question.contextual
+        if may_be_kept and (kept := self._kept.get(key)) is not None:
+            return kept
         cache = self._cache
         disabled = False
         for account in account_of(question.subject):
@@ -208,7 +138,10 @@ class Questions:
             disabled = known
         now = self._clock()
         answer = self._evaluate(model.plan, cache.reader, question, now)
-        return self._answered(answer, question, disabled=disabled, horizon=self._horizon(), now=now)
+        answered = self._answered(answer, question, disabled=disabled, horizon=self._horizon(), now=now)
+        if may_be_kept and self._feed.visible is not None:
+            self._kept.put(key, answered, horizon=self._feed.visible.xmin)
+        return answered
 
     async def _batch_from_cache(
         self, model: PreparedModel, questions: Sequence[Question]
@@ -361,23 +294,6 @@ class Questions:
         return Standings(nodes, horizon, until - now if until is not None else None)
 
 
-TOO_SLOW: Final = "The answer took longer to find than the limit allows: ask a narrower question."
-TOO_MUCH: Final = "The answer needs more relationships to be read than the limit allows: ask a narrower question."
-
-
-def require_history(found: Gathered, consistency: Consistency) -> None:
-    """Refuse to compare revisions of different histories.
-
-    Raises:
-        RevisionUnknown: the revision is of another one, or of none that there was yet.
-
-    """
-    if consistency.at_least is not None and (
-        consistency.epoch != found.epoch or consistency.at_least >= found.visible.xmax
-    ):
-        raise RevisionUnknown
-
-
 class _Turns:
     """Shares the event loop while the questions of a batch are answered, and ends that in time."""
 
@@ -399,84 +315,3 @@ class _Turns:
         await asyncio.sleep(0)
         self._turn = time.monotonic() + _TURN_SECONDS
         return True
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What has to be gathered for some questions on a model."""
-
-    subjects: Sequence[str]
-    starts: Sequence[Start]
-    accounts: frozenset[str]
-    steps: Steps
-
-    def parameters(self) -> dict[str, Any]:
-        """The statement's parameters."""
-        values = forward_parameters(self.steps, self.starts, self.subjects, limit=MAX_ROWS)
-        return values | account_parameters(self.accounts)
-
-    def read(self, rows: Sequence[tuple[Any, ...]]) -> Gathered:
-        """Read the statement's rows; of so many that they are of no use, no more than what they begin with."""
-        count = len(rows)
-        if count >= MAX_ROWS:
-            rows = rows[: 1 + len(self.accounts)]  # the snapshot and the disabled accounts
-        found = gathered(rows, self.steps.stored_at, self.subjects, self.accounts)
-        found.row_count = count
-        return found
-
-    @classmethod
-    def of(cls, model: PreparedModel, questions: Sequence[Question], *, strict: bool = True) -> "Asked":
-        """Find out. What has no answer on this model is left out, unless `strict`.
-
-        Raises:
-            InvalidQuestion: a question has no answer.
-
-        """
-        plan = model.plan
-        numbers: dict[str, int] = {}
-        starts: dict[Start, None] = {}
-        for question in questions:
-            try:
-                require_names(plan, question)
-            except InvalidQuestion:
-                if strict:
-                    raise
-                continue
-            who = numbers.setdefault(question.subject, len(numbers))
-            starts[who, question.object, question.relation] = None
-            for object_, relation in through(plan, question.contextual):
-                starts[who, object_, relation] = None
-        targets = frozenset((object_.partition(":")[0], relation) for _, object_, relation in starts)
-        accounts = frozenset(account for subject in numbers for account in account_of(subject))
-        return cls(list(numbers), list(starts), accounts, model.forward(targets))
-
-
-def require_names(plan: Plan, question: Question) -> None:
-    """Raise InvalidQuestion unless a model has all names of a question."""
-    plan.asked(question.relation, question.object)
-    plan.require_subject(question.subject)
-    require_fit(plan, question.contextual)
-
-
-def require_fit(plan: Plan, contextual: Sequence[Relationship]) -> None:
-    """Raise InvalidQuestion unless a model allows all relationships that came with a question."""
-    for index, row in enumerate(contextual):
-        if misfit := plan.misfit(row):
-            raise InvalidQuestion(f"contextual_relationships[{index}]", misfit)
-
-
-def through(plan: Plan, contextual: Sequence[Relationship]) -> Iterable[tuple[str, str]]:
-    """The nodes that contextual relationships may lead to, which no stored relationship need lead to."""
-    for row in contextual:
-        object_, hash_, relation = row.subject.partition("#")
-        if hash_:
-            yield object_, relation
-            continue
-        for plan_ in plan.relations(row.object).values():
-            for leaf in leaves(plan_.rewrite):
-                if (
-                    isinstance(leaf, TupleToUserset)
-                    and leaf.tupleset == row.relation
-                    and plan.has(object_, leaf.relation)
-                ):
-                    yield object_, leaf.relation

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
+from watchword.server.asked import Consistency, Question
 from watchword.server.call import Call
 from watchword.server.changes import changed, record_deleted
 from watchword.server.errors import (
@@ -20,12 +21,13 @@ from watchword.server.errors import (
     ModelLacksRelation,
 )
 from watchword.server.identifiers import group_object, organization_object, user_object
+from watchword.server.kept_answers import Answered
 from watchword.server.permissions.answers import Decision
 from watchword.server.permissions.names import InvalidName, is_relation_name, parse_subject
 from watchword.server.permissions.relationships import Relationship
 from watchword.server.permissions.standing import Standing
 from watchword.server.plans import Plans, PreparedModel
-from watchword.server.questions import Answered, Consistency, Question, Questions
+from watchword.server.questions import Questions
 from watchword.server.storage.database import Tx
 from watchword.server.storage.models import STARTER
 from watchword.server.storage.relationships import Filter, Key

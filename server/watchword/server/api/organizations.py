@@ -11,6 +11,7 @@ from watchword.server import roles
 from watchword.server.api import messages
 from watchword.server.api.organization_members import MemberRpcs
 from watchword.server.api.pages import Page, Pages
+from watchword.server.asked import Consistency
 from watchword.server.call import Call
 from watchword.server.changes import remove_all_about
 from watchword.server.errors import Conflict, InvalidField, ModelLacksRelation
@@ -18,7 +19,6 @@ from watchword.server.identifiers import Randomness, group_object, organization_
 from watchword.server.listings import Asking, Listings
 from watchword.server.permissions.relationships import Relationship
 from watchword.server.permissions.standing import Standing
-from watchword.server.questions import Consistency
 from watchword.server.roles import OWNER, Roles
 from watchword.server.storage import organizations as storage
 from watchword.server.storage.database import Database, Reader, Tx

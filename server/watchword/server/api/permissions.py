@@ -11,9 +11,11 @@ from google.protobuf.struct_pb2 import Struct
 
 from watchword.server.api import messages
 from watchword.server.api.pages import Page, Pages
+from watchword.server.asked import Consistency, Question, parse_revision
 from watchword.server.call import Call
 from watchword.server.errors import DomainError, InvalidField, InvalidPageToken, ModelInvalid, ModelOrphans
 from watchword.server.identifiers import PERMISSION_MODEL
+from watchword.server.kept_answers import Answered, Standings
 from watchword.server.listings import Asking, Listed, Listings
 from watchword.server.permissions.answers import Decision
 from watchword.server.permissions.built_in import RESERVED, refuse_reserved, starter
@@ -27,7 +29,7 @@ from watchword.server.permissions.plan import Plan
 from watchword.server.permissions.printer import NotExpressible, to_dsl
 from watchword.server.permissions.problems import InvalidModel, Problem
 from watchword.server.plans import Plans
-from watchword.server.questions import Answered, Consistency, Question, Questions, Standings, parse_revision
+from watchword.server.questions import Questions
 from watchword.server.storage.database import Database, Tx
 from watchword.server.storage.events import Event, EventType
 from watchword.server.storage.models import STARTER, StoredModel
@@ -298,6 +300,9 @@ def _set_remaining(
 def _result(found: Answered | DomainError) -> pb.BatchCheckResult:
     if isinstance(found, DomainError):
         return pb.BatchCheckResult(error=pb.BatchCheckError(reason=found.reason, message=found.message))
+    if found.message is not None:
+        kept: pb.BatchCheckResult = found.message
+        return kept
     result = pb.BatchCheckResult(
         decision=_DECISION[found.answer.decision],
         missing_context=found.answer.missing,
@@ -305,6 +310,7 @@ def _result(found: Answered | DomainError) -> pb.BatchCheckResult:
         cacheable=bool(found.standings.horizon),
     )
     _set_remaining(result, found.standings)
+    found.message = result
     return result
 
 

@@ -26,7 +26,9 @@ def changed(
 ) -> Event:
     """Make the event of a change of relationships: with all of it, so that the log can tell any state there was."""
     rows: list[Relationship | Key] = [*writes, *deletes]
-    nodes = {f"{row.object}#{row.relation}" for row in rows}
+    # In bulk by one node of each relation: the others would come to the same.
+    by_relation = {(row.object.partition(":")[0], row.relation): row for row in rows} if in_bulk else {}
+    nodes = {f"{row.object}#{row.relation}" for row in (by_relation.values() if in_bulk else rows)}
     hashes = standing.of_change(nodes, in_bulk=in_bulk)
     # What a service account may do in Watchword is part of what its keys are good for.
     hashes += {standing.plain(row.subject) for row in rows if row.object.startswith(f"{RESERVED}:")}

@@ -15,6 +15,7 @@ from watchword.server.permissions.routes import Routes, TypeRelation
 
 _MAX_FRAMES: Final = 400
 """How much of the stack a walk may take. Python's own limit is 1,000, shared with whoever asks."""
+_NO_RELATIONS: Final[Mapping[str, "RelationPlan"]] = {}
 _SUBJECTS: Final = 8192
 """How many subjects that made sense are remembered: who asks once asks again, in a batch a hundred times."""
 
@@ -129,6 +130,9 @@ class Plan:
 
     def misfit(self, relationship: Relationship) -> str | None:
         """Why the model does not allow a relationship to be granted; None if it does. To be shown to who wants it."""
+        return None if self._plainly_fits(relationship) else self._misfit(relationship)
+
+    def _misfit(self, relationship: Relationship) -> str | None:
         try:
             parse_object(relationship.object)
             subject = parse_subject(relationship.subject)
@@ -149,6 +153,25 @@ class Plan:
             with_ = f"with the condition {can}" if can else "without a condition"
             return f"The permission model lets '{plan.name}' be granted to such subjects only {with_}."
         return self._context_misfit(relationship)
+
+    def _plainly_fits(self, relationship: Relationship) -> bool:
+        """Whether the model allows a relationship without a condition, as most are; False also for not knowing."""
+        object_, subject = relationship.object, relationship.subject
+        if relationship.condition is not None or relationship.context or len(object_) > MAX_OBJECT:
+            return False
+        type_, _, id_ = object_.partition(":")
+        relation = self.types.get(type_, _NO_RELATIONS).get(relationship.relation)
+        if relation is None or not is_object_id(id_):
+            return False
+        name, hash_, set_ = subject.partition("#")
+        subject_type, _, subject_id = name.partition(":")
+        if hash_:
+            allowed = relation.shapes.get(f"{subject_type}#{set_}")
+            fits = set_ != relationship.relation or name != object_
+        else:
+            allowed = relation.shapes.get(subject_type)
+            fits = True
+        return fits and allowed is not None and None in allowed and len(name) <= MAX_OBJECT and is_object_id(subject_id)
 
     def _context_misfit(self, relationship: Relationship) -> str | None:
         context = relationship.context or {}

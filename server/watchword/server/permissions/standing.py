@@ -88,12 +88,12 @@ class Standing:
     def of_change(self, nodes: Iterable[str], *, in_bulk: bool = False) -> list[int]:
         """What a change of relationships at some nodes names. In bulk if there are too many."""
         nodes = set(nodes)
-        found: set[int] = set()
-        in_bulk = in_bulk or len(nodes) > MAX_NODES
-        for name in nodes:
-            relation = _relation_of(name)
-            found.add(self.bulk(relation) if in_bulk else self.node(name)[0])
-            found.add(self.any(relation))
+        relations = {_relation_of(name) for name in nodes}
+        found = {self.any(relation) for relation in relations}
+        if in_bulk or len(nodes) > MAX_NODES:
+            found.update(self.bulk(relation) for relation in relations)
+        else:
+            found.update(self.node(name)[0] for name in nodes)
         return sorted(found)
 
 

@@ -43,7 +43,7 @@ from watchword.server.storage.service_accounts import ServiceAccounts
 from watchword.server.storage.sessions import Sessions
 from watchword.server.storage.signing_keys import SigningKeys
 from watchword.server.storage.snapshot import EPOCH, HORIZON, XID, Snapshot
-from watchword.server.storage.statement import Statement
+from watchword.server.storage.statement import Statement, array
 from watchword.server.storage.users import Users
 
 Row = TypeVar("Row")
@@ -413,13 +413,16 @@ class Database:
         """
         now = self._clock()
         row = _event_row(event, call, now)
+        nodes = row["nodes"]
+        row |= {"objects": array(row["objects"]), "nodes": array(nodes), "payload": json.dumps(dict(event.payload))}
         kept = answer_row(self._keyring, call, answer, now) if call.idempotency_key else _NO_ANSWER
         parameters = {**values, **{f"event_{name}": value for name, value in row.items()}, **kept}
-        async with self._connected() as connection:
+        # By the pool for questions: to plan such a statement costs as much as to run it.
+        async with self._connected(self._questions) as connection:
             ((epoch, xid, done),) = await _rows(connection, statement, parameters)
         if not done:
             return None
-        self.on_commit(Change(xid, row["nodes"]))
+        self.on_commit(Change(xid, nodes))
         answer.revision = f"{epoch}.{xid}"  # type: ignore[attr-defined]  # mutations answer with one
         return answer
 

@@ -1,15 +1,15 @@
 """Relationships: rows, and the statements on them. What questions read is in `gather`."""
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from psycopg.types.json import Jsonb
 from sqlalchemy import ColumnElement, and_, delete, func, or_, select, text, tuple_
 
 from watchword.server.permissions.relationships import Relationship
 from watchword.server.storage import tables as t
-from watchword.server.storage.statement import Statement
+from watchword.server.storage.statement import Statement, array
 
 if TYPE_CHECKING:
     from watchword.server.storage.database import Reader
@@ -149,13 +149,13 @@ def columns(writes: Iterable[Relationship]) -> dict[str, Any]:
     rows = sorted(writes, key=lambda row: (row.object, row.relation, row.subject))
     names = [row.subject.partition("#") for row in rows]
     return {
-        "object": [row.object for row in rows],
-        "relation": [row.relation for row in rows],
-        "subject": [name for name, _, _ in names],
-        "subject_relation": [relation for _, _, relation in names],
-        "condition": [row.condition for row in rows],
-        "context": [Jsonb(dict(row.context)) if row.context else None for row in rows],
-        "expire_time": [row.expire_time for row in rows],
+        "object": array(row.object for row in rows),
+        "relation": array(row.relation for row in rows),
+        "subject": array(name for name, _, _ in names),
+        "subject_relation": array(relation for _, _, relation in names),
+        "condition": array(row.condition for row in rows),
+        "context": array(json.dumps(dict(row.context)) if row.context else None for row in rows),
+        "expire_time": array(row.expire_time.isoformat() if row.expire_time else None for row in rows),
     }
 
 
@@ -164,10 +164,10 @@ def deleted_columns(deletes: Iterable[Key]) -> dict[str, Any]:
     rows = sorted(deletes, key=lambda row: (row.object, row.relation, row.subject))
     names = [row.subject.partition("#") for row in rows]
     return {
-        "deleted_object": [row.object for row in rows],
-        "deleted_relation": [row.relation for row in rows],
-        "deleted_subject": [name for name, _, _ in names],
-        "deleted_subject_relation": [relation for _, _, relation in names],
+        "deleted_object": array(row.object for row in rows),
+        "deleted_relation": array(row.relation for row in rows),
+        "deleted_subject": array(name for name, _, _ in names),
+        "deleted_subject_relation": array(relation for _, _, relation in names),
     }
 
 

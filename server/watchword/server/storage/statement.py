@@ -33,13 +33,26 @@ class Statement:
         return {**self._defaults, **values}
 
 
-def array(values: Iterable[str | int]) -> str:
+def array(values: Iterable[str | int | None]) -> str:
     """Write PostgreSQL's text form of an array, as the value of a parameter that is cast to one.
 
-    psycopg takes 5 µs to find out what a list holds; a check has a dozen of them.
+    psycopg takes 5 µs to find out what a list holds, and half a microsecond for each text in it; a check has a dozen of
+    them, and an import lists of ten thousand.
     """
-    quoted = (f'"{value.translate(_ESCAPES)}"' if isinstance(value, str) else str(value) for value in values)
-    return f"{{{','.join(quoted)}}}"
+    given = list(values)
+    try:
+        text = '","'.join(given)  # type: ignore[arg-type]
+    except TypeError:
+        return f"{{{','.join(map(_element, given))}}}"
+    if "\\" in text or text.count('"') != 2 * (len(given) - 1):
+        return f"{{{','.join(map(_element, given))}}}"
+    return f'{{"{text}"}}' if given else "{}"
+
+
+def _element(value: str | int | None) -> str:
+    if value is None:
+        return "NULL"
+    return f'"{value.translate(_ESCAPES)}"' if isinstance(value, str) else str(value)
 
 
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"'})

@@ -1,5 +1,7 @@
 """The cache of nodes, step by step: what was read ahead of the feed waits, and what has changed since never enters."""
 
+import gc
+import tracemalloc
 from uuid import UUID
 
 import pytest
@@ -137,3 +139,37 @@ def test_memory_is_bounded_and_what_is_used_stays(cache: Cache):
         cache.cache.offer(gathered)
         assert cache.known() == ROW
         assert cache.cache.bytes <= 1_010_000
+
+
+@pytest.mark.parametrize("rows", [0, 1, 20, 500], ids=lambda rows: f"{rows} rows a node")
+def test_the_bound_is_one_of_memory_and_not_of_numbers(rows: int):
+    """By Python's own account of what is held, hashes and names included."""
+    limit = 8 * 1024 * 1024
+    standing, recent = Standing(), Recent()
+    cache = NodeCache(recent, standing, max_bytes=limit, nudge=lambda: None)
+    recent.forget(at("100:100:"))
+    cache.forget(at("100:100:"), "epoch")
+
+    def fill(start: int) -> None:
+        gathered = Gathered(at("100:100:"), "epoch", UUID(int=1), frozenset())
+        for number in range(start, start + 50):
+            object_, content = f"group:{number:036}", Content()
+            content.everything = {
+                subject: Relationship(object_, "member", subject)
+                for subject in (f"user:{number * 1000 + row:036}" for row in range(rows))
+            }
+            gathered.contents[f"{object_}#member"] = content
+        cache.offer(gathered)
+
+    gc.collect()
+    tracemalloc.start()
+    try:
+        for start in range(0, 40_000 // (rows + 1) + 2_000, 50):
+            fill(start)
+        gc.collect()
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert cache.bytes > limit // 3
+    # What is dropped leaves its hash behind in `Standing`, which has a bound of its own.
+    assert held < 1.3 * limit

@@ -31,6 +31,8 @@ _LOOK_SECONDS: Final = 0.25
 _STALE_SECONDS: Final = 1.0
 _BREATH_SECONDS: Final = 0.005
 """Between two looks: what happens meanwhile is read by one."""
+_PAUSE_SECONDS: Final = 0.003
+"""Between two notifications: what is committed meanwhile is told by one."""
 _RECONNECT_SECONDS: Final = 0.5
 _MAX_EVENTS: Final = 10_000
 """More in one look, and it is cheaper to forget than to find out what."""
@@ -243,3 +245,4 @@ class Feed:
             self._changed.clear()
             with contextlib.suppress(DomainError):
                 await self._database.gather(_NOTIFY, {"channel": _CHANNEL})
+            await asyncio.sleep(_PAUSE_SECONDS)

@@ -17,7 +17,8 @@ from watchword.server.identifiers import node as hash_of
 
 MAX_NODES: Final = 1_000
 """Nodes that an answer or a change carries one by one."""
-_MAX_REMEMBERED: Final = 500_000
+_MAX_REMEMBERED: Final = 100_000
+"""About 30 MiB of them. More, and they are worked out anew."""
 
 
 class Standing:

@@ -220,7 +220,7 @@ class Listings:
 
         async def answer(model: PreparedModel) -> tuple[Gathered, tuple[Explanation, bool, str]]:
             require_names(model.plan, question)
-            found = await self._questions.gather(model, Asked.of(model, [question]), Consistency(full=True))
+            found = await self._questions.gather(model, Asked.of(model, [question]))
             explanation = Engine(model.plan, found.reader(), now=self._clock(), limits=self._limits).explain(
                 question.subject,
                 question.relation,

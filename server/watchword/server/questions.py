@@ -24,7 +24,7 @@ from watchword.server.asked import (
     require_history,
     unanswerable,
 )
-from watchword.server.errors import DomainError, ResolutionLimit, TimedOut
+from watchword.server.errors import DomainError, ResolutionLimit, RevisionUnknown, TimedOut
 from watchword.server.feed import Feed
 from watchword.server.identifiers import PERMISSION_MODEL, Clock
 from watchword.server.kept_answers import NOT_TO_BE_KEPT, Answered, KeptAnswers, Standings
@@ -47,6 +47,7 @@ from watchword.server.plans import Plans, PreparedModel
 from watchword.server.storage.database import Database
 from watchword.server.storage.gather import GATHER
 from watchword.server.storage.gathered import Gathered
+from watchword.server.together import Together
 
 _IN_THREAD: Final = 10_000
 """From so many rows on, they are read beside the event loop."""
@@ -73,6 +74,7 @@ class Questions:
         self._clock = clock
         self._limits = Limits()
         self._kept = KeptAnswers(feed, max_entries=cache.max_answers)
+        self._together: Together[tuple[Question, Consistency], Answered] = Together(self._cold_round)
 
     async def check(self, question: Question, consistency: Consistency) -> Answered:
         """Answer one question.
@@ -90,10 +92,7 @@ class Questions:
                 pass
             except Unanswerable as error:
                 raise unanswerable(error) from None
-        (found,) = await self._cold([question], consistency)
-        if isinstance(found, DomainError):
-            raise found
-        return found
+        return await self._together.ask((question, consistency))
 
     async def batch(
         self, questions: Sequence[Question], consistency: Consistency
@@ -105,7 +104,8 @@ class Questions:
             known = await self._batch_from_cache(warm, questions)
             if known is not None:
                 return known, horizon
-        results = await self._cold(questions, consistency, strict=False)
+        found, results = await self._cold(questions)
+        require_history(found, consistency)
         horizons = [found.standings.horizon for found in results if isinstance(found, Answered)]
         return results, next((horizon for horizon in horizons if horizon), "")
 
@@ -170,18 +170,28 @@ class Questions:
 
     # ----- cold -------------------------------------------------------------------------------------------------------
 
-    async def _cold(
-        self, questions: Sequence[Question], consistency: Consistency, *, strict: bool = True
-    ) -> list[Answered | DomainError]:
-        async def answer(model: PreparedModel) -> tuple[Gathered, list[Answered | DomainError]]:
-            asked = Asked.of(model, questions, strict=strict)
+    async def _cold_round(self, asked: Sequence[tuple[Question, Consistency]]) -> list[Answered | Exception]:
+        """Answer questions of several callers. Each may ask for another freshness, and all get what is there now."""
+        found, results = await self._cold([question for question, _ in asked])
+        answers: list[Answered | Exception] = list(results)
+        for number, (_, consistency) in enumerate(asked):
             try:
-                found = await self.gather(model, asked, consistency)
+                require_history(found, consistency)
+            except RevisionUnknown as error:
+                answers[number] = error
+        return answers
+
+    async def _cold(self, questions: Sequence[Question]) -> tuple[Gathered, list[Answered | DomainError]]:
+        async def answer(model: PreparedModel) -> tuple[Gathered, tuple[Gathered, list[Answered | DomainError]]]:
+            asked = Asked.of(model, questions, strict=False)
+            try:
+                found = await self.gather(model, asked)
+                results = await self._evaluate_all(model, found, questions)
             except LimitMet:
                 if len(questions) == 1:
                     raise
-                return await self._in_parts(model, questions, consistency)
-            return found, await self._evaluate_all(model, found, questions)
+                found, results = await self._in_parts(model, questions)
+            return found, (found, results)
 
         return await self.on_model_in_force(answer)
 
@@ -203,14 +213,13 @@ class Questions:
             self._plans.latest = found.model_id
         raise ResolutionLimit(Limit.TIME.value, "The permission model kept changing while the answer was computed.")
 
-    async def gather(self, model: PreparedModel, asked: "Asked", consistency: Consistency) -> Gathered:
+    async def gather(self, model: PreparedModel, asked: Asked) -> Gathered:
         """Gather what checks need, on a snapshot of its own, and let the cache have it."""
         try:
             rows = await self._database.gather(GATHER, asked.parameters())
         except TimedOut:
             raise ResolutionLimit(Limit.TIME.value, TOO_SLOW) from None
         found = await asyncio.to_thread(asked.read, rows) if len(rows) > _IN_THREAD else asked.read(rows)
-        require_history(found, consistency)
         if found.row_count >= MAX_ROWS:
             raise LimitMet(Limit.WORK, TOO_MUCH)
         if found.model_id == model.model_id:
@@ -218,7 +227,7 @@ class Questions:
         return found
 
     async def _in_parts(
-        self, model: PreparedModel, questions: Sequence[Question], consistency: Consistency
+        self, model: PreparedModel, questions: Sequence[Question]
     ) -> tuple[Gathered, list[Answered | DomainError]]:
         """Answer questions that need too much together, on one snapshot: half by half, until one by one if need be."""
         results: list[Answered | DomainError] = []
@@ -235,7 +244,6 @@ class Questions:
                     found = asked.read(await gatherer.gather(GATHER, asked.parameters()))
                 except TimedOut:
                     raise ResolutionLimit(Limit.TIME.value, TOO_SLOW) from None
-                require_history(found, consistency)
                 if found.row_count < MAX_ROWS:
                     results += await self._evaluate_all(model, found, part)
                 elif len(part) == 1:

@@ -29,9 +29,9 @@ from watchword.server.storage.statement import Statement
 _CHANNEL: Final = "watchword"
 _LOOK_SECONDS: Final = 0.25
 _STALE_SECONDS: Final = 1.0
-_BREATH_SECONDS: Final = 0.005
+_BREATH_SECONDS: Final = 0.008
 """Between two looks: what happens meanwhile is read by one."""
-_PAUSE_SECONDS: Final = 0.003
+_PAUSE_SECONDS: Final = 0.005
 """Between two notifications: what is committed meanwhile is told by one."""
 _RECONNECT_SECONDS: Final = 0.5
 _MAX_EVENTS: Final = 10_000

@@ -181,45 +181,67 @@ def gathered(
     subjects: Sequence[str],
     accounts: Iterable[str],
 ) -> Gathered:
-    """Read the rows of GATHER."""
+    """Read the rows of GATHER, in which all of one asker's at one place come one after another."""
     found = _head(rows, accounts)
-    contents = found.contents
     names = [names_of(subject) for subject in subjects]
-    visited: set[tuple[int, str, str]] = set()
+    places: dict[tuple[str, str], _Place] = {}
+    before = (-1, "", "")
+    place = _Place()
+    is_new = False
     for who, object_, at, relation, subject, subject_relation, condition, context, expire_time in rows:
         if who < 0:
             continue
-        key = (who, object_, at)
-        if key not in visited:
-            visited.add(key)
-            _enter(contents, object_, stored_at(at), names[who])
-        if relation is not None:
-            content = contents[f"{object_}#{relation}"]
-            name = f"{subject}#{subject_relation}" if subject_relation else subject
-            row = Relationship(object_, relation, name, condition, context, expire_time)
-            if content.everything is not None:
-                content.everything[name] = row
-            if not subject_relation:
-                content.direct[name] = row
-            elif content.sets is not None:
-                content.sets[name] = row
+        if before != (who, object_, at):
+            before = (who, object_, at)
+            known = places.get((object_, at))
+            is_new = known is None
+            if known is None:
+                known = places[object_, at] = _Place.of(found.contents, object_, stored_at(at))
+            place = known
+            place.note_probes(names[who])
+        if relation is None or (subject_relation and not is_new):
+            continue  # nothing, or a set that was read for somebody else
+        content = place.contents[relation]
+        name = f"{subject}#{subject_relation}" if subject_relation else subject
+        row = Relationship(object_, relation, name, condition, context, expire_time)
+        if content.everything is not None:
+            content.everything[name] = row
+        if not subject_relation:
+            content.direct[name] = row
+        elif content.sets is not None:
+            content.sets[name] = row
     return found
 
 
-def _enter(contents: dict[str, Content], object_: str, stored: Stored, names: Sequence[str]) -> None:
-    """Note that what is stored at an object is known, be it nothing."""
-    for relation in stored.followed:
-        content = _content(contents, f"{object_}#{relation}")
-        if content.everything is None:
-            content.everything = {}
-    for relation in stored.sets:
-        content = _content(contents, f"{object_}#{relation}")
-        if content.sets is None:
-            content.sets = {}
-    for relation in stored.probed:
-        direct = _content(contents, f"{object_}#{relation}").direct
-        for name in names if relation in stored.public else names[:1]:
-            direct.setdefault(name, None)
+class _Place:
+    """An object as entered by a relation: what is known of its nodes from there."""
+
+    __slots__ = ("contents", "probes")
+
+    def __init__(self) -> None:
+        self.contents: dict[str, Content] = {}
+        self.probes: list[tuple[dict[str, Relationship | None], bool]] = []
+
+    @classmethod
+    def of(cls, contents: dict[str, Content], object_: str, stored: Stored) -> "_Place":
+        """Note that what is stored at an object is known, be it nothing."""
+        place = cls()
+        for relation in dict.fromkeys((*stored.followed, *stored.sets, *stored.probed)):
+            place.contents[relation] = _content(contents, f"{object_}#{relation}")
+        for relation in stored.followed:
+            if place.contents[relation].everything is None:
+                place.contents[relation].everything = {}
+        for relation in stored.sets:
+            if place.contents[relation].sets is None:
+                place.contents[relation].sets = {}
+        place.probes = [(place.contents[relation].direct, relation in stored.public) for relation in stored.probed]
+        return place
+
+    def note_probes(self, names: Sequence[str]) -> None:
+        """Note that somebody was looked for by these names: their own, and everybody's."""
+        for direct, is_public in self.probes:
+            for name in names if is_public else names[:1]:
+                direct.setdefault(name, None)
 
 
 def _content(contents: dict[str, Content], node: str) -> Content:

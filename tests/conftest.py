@@ -1,8 +1,12 @@
 """What the tests share: the real server with its real PostgreSQL, and ways to look behind it."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+# As for `watchword serve`: root starts PostgreSQL by a real fork, and gRPC's care for that has broken it.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 import grpc
 import psycopg

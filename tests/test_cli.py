@@ -116,7 +116,7 @@ def test_every_command_has_json_and_tells_the_exit_codes():
         *(f"keys {verb}" for verb in ("create", "list", "rotate", "revoke")),
         *(f"sessions {verb}" for verb in ("list", "get", "revoke", "revoke-all")),
         *(f"credentials {verb}" for verb in ("set-password", "list", "remove")),
-        *("signing-keys show", "signing-keys rotate"),
+        *("signing-keys show", "signing-keys rotate", "database restored"),
         *(f"model {verb}" for verb in ("check", "constants", "convert", "diff", "test", "write", "get", "list")),
         *("check", "explain", "list-objects", "list-subjects"),
         *(f"relationships {verb}" for verb in ("write", "delete", "list", "delete-matching", "import", "export")),

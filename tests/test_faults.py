@@ -25,7 +25,8 @@ from watchword.client import (
     WatchwordError,
 )
 from watchword.client._transport import path_of
-from watchword.server.app import server_call, utc_now
+from watchword.server.app import utc_now
+from watchword.server.call import server_call
 from watchword.server.errors import DatabaseUnavailable
 from watchword.server.sealing import Keyring
 from watchword.server.storage.database import Database

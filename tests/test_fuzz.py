@@ -358,7 +358,7 @@ def random_value(field: FieldDescriptor, pool: Pool) -> Any:  # one for each kin
             return random.choice([1, 1, 2, 2, 3, 0, 99, -1])
         case FieldDescriptor.TYPE_MESSAGE:
             return random_submessage(field, pool)
-        case FieldDescriptor.TYPE_INT32:
+        case FieldDescriptor.TYPE_INT32 | FieldDescriptor.TYPE_INT64:
             return random.choice(ODD_NUMBERS[:2] if pool.careful else ODD_NUMBERS)
     raise NotImplementedError(f"{field.full_name}: teach the generator this type")
 

@@ -14,7 +14,7 @@ import pytest
 from deployment import deployment, seconds_until
 from wire import RPC, Outcome, Wire, assert_lawful, outcome_of
 
-from watchword.client import ConflictError, DatabaseUnavailableError, ServerBusyError, User
+from watchword.client import ConflictError, DatabaseUnavailableError, DeadlineExceededError, ServerBusyError, User
 from watchword.v1 import users_pb2
 
 
@@ -47,7 +47,13 @@ async def test_calls_beyond_those_under_way_are_refused_at_once(watchword_server
         lock.rollback()
     outcomes = await calls
     # Those that were under way may have waited for too long, which is told as it always is.
-    assert {type(outcome) for outcome in outcomes} <= {User, ServerBusyError, ConflictError, DatabaseUnavailableError}
+    assert {type(outcome) for outcome in outcomes} <= {
+        User,
+        ServerBusyError,
+        ConflictError,
+        DatabaseUnavailableError,
+        DeadlineExceededError,
+    }
     refusals = [outcome for outcome in outcomes if isinstance(outcome, ServerBusyError)]
     assert {refusal.retry_after for refusal in refusals} == {timedelta(seconds=1)}
     # The places of those that have ended are free again.

@@ -129,7 +129,7 @@ def test_mutation_takes_a_request_id_and_answers_with_a_revision(method: MethodD
     assert method.output_type.fields_by_name["revision"].type == FieldDescriptor.TYPE_STRING
 
 
-READS = re.compile(r"(Get|BatchGet|List|Introspect|Check|BatchCheck|Explain|Export)(?![a-z])")
+READS = re.compile(r"(Get|BatchGet|List|Introspect|Check|BatchCheck|Explain|Export|Watch)(?![a-z])")
 
 
 @every_method

@@ -148,7 +148,7 @@ def test_from_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
 
 
 def settings(client: Any) -> Any:
-    return client._connection._settings
+    return client._connection.settings
 
 
 # --- models -------------------------------------------------------------------------------------------

@@ -8,7 +8,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from watchword.client import Client
-from watchword.server.app import server_call, utc_now
+from watchword.server.app import utc_now
+from watchword.server.call import server_call
 from watchword.server.sealing import Keyring
 from watchword.server.signing import PUBLISH_LEAD, Signing
 from watchword.server.storage.database import Database

@@ -329,6 +329,8 @@ def _fill_by_name(message: Any) -> None:
             setattr(message, message.DESCRIPTOR.fields[0].name, "nothing")  # the id, which an update needs
         case "RelationshipFilter":
             message.object_type = "organization"  # an empty one selects everything, which some RPCs refuse
+        case "WatchStart":
+            message.include_details = True  # without it no types may be chosen
         case "AcceptInvitationRequest":
             message.user_id = NOBODY
         case "WriteModelRequest":

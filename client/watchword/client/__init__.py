@@ -57,6 +57,7 @@ if TYPE_CHECKING:
         DeadlineExceededError,
         EtagMismatchError,
         FailedPreconditionError,
+        FeedStaleError,
         FieldViolation,
         InternalError,
         InvalidArgumentError,
@@ -91,6 +92,7 @@ if TYPE_CHECKING:
         TokenKeyUnknownError,
         TokenMalformedError,
         TokenNotYetValidError,
+        TokenRevokedError,
         TokenSignatureInvalidError,
         UnauthenticatedError,
         UnavailableError,
@@ -103,6 +105,7 @@ if TYPE_CHECKING:
         Credential,
         CredentialKind,
         Device,
+        FeedStatus,
         InactiveReason,
         Introspection,
         Key,
@@ -122,8 +125,11 @@ if TYPE_CHECKING:
         UserBatch,
         UserStatus,
     )
+    from watchword.client.revisions import REVISION_HEADER, REVISION_METADATA
 
 __all__ = [
+    "REVISION_HEADER",
+    "REVISION_METADATA",
     "TLS",
     "UNSET",
     "AbortedError",
@@ -156,6 +162,8 @@ __all__ = [
     "Explanation",
     "ExplanationStep",
     "FailedPreconditionError",
+    "FeedStaleError",
+    "FeedStatus",
     "FieldViolation",
     "Group",
     "ImportedRelationships",
@@ -219,6 +227,7 @@ __all__ = [
     "TokenKind",
     "TokenMalformedError",
     "TokenNotYetValidError",
+    "TokenRevokedError",
     "TokenSignatureInvalidError",
     "UnauthenticatedError",
     "UnavailableError",
@@ -237,6 +246,7 @@ _MODULES = (
     "_permission_models",
     "_organization_models",
     "_transport",
+    "revisions",
     "_async.client",
     "_sync.client",
 )

@@ -22,6 +22,12 @@ class KeyRing:
         self._verifier: Verifier | None = None
         self._good_until = 0.0
         self._next_unknown_key = 0.0
+        self._not_before = 0.0
+
+    def expire(self, now: float) -> None:
+        """Use the keys no longer, nor any that were asked for until now: one of them may have been withdrawn."""
+        self._not_before = now
+        self._good_until = 0.0
 
     def current(self, now: float) -> Verifier | None:
         """The verifier, unless its keys are older than the server lets them be kept.
@@ -37,8 +43,10 @@ class KeyRing:
         self._next_unknown_key = now + UNKNOWN_KEY_INTERVAL
         return True
 
-    def load(self, keys: SigningKeys, *, asked_at: float) -> Verifier:
-        """Take new keys, which are as old as the question that was answered with them."""
+    def load(self, keys: SigningKeys, *, asked_at: float) -> Verifier | None:
+        """Take new keys, which are as old as the question that was answered with them; None if that is too old."""
+        if asked_at < self._not_before:
+            return None
         verifier = Verifier(
             keys=parse_jwks(keys.jwks),
             issuer=keys.issuer,

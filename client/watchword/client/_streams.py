@@ -214,7 +214,12 @@ class Each(Generic[T]):
 
 
 class AsyncPause:
-    """Waits before a stream is taken up again."""
+    """Waits before something is tried again."""
+
+    @staticmethod
+    async def of(seconds: float) -> None:
+        """Wait so many seconds."""
+        await asyncio.sleep(seconds)
 
     @staticmethod
     async def after(failures: int) -> None:
@@ -223,7 +228,12 @@ class AsyncPause:
 
 
 class Pause:
-    """Waits before a stream is taken up again."""
+    """Waits before something is tried again."""
+
+    @staticmethod
+    def of(seconds: float) -> None:
+        """Wait so many seconds."""
+        time.sleep(seconds)
 
     @staticmethod
     def after(failures: int) -> None:

@@ -17,7 +17,7 @@
     │   ├── RefreshTokenReusedError
     │   └── CurrentPasswordWrongError
     ├── PermissionDeniedError          metadata["permission"] says which one is missing
-    │   └── AccessDeniedError          the user of on_behalf_of lacks metadata["relation"] to metadata["object"]
+    │   └── AccessDeniedError          the user lacks metadata["relation"] to metadata["object"]
     ├── NotFoundError
     ├── AlreadyExistsError             metadata["field"] says which value is taken
     ├── AbortedError
@@ -37,19 +37,21 @@
     │   └── ResolutionLimitError       metadata["limit"] is "depth", "work" or "time"
     ├── UnavailableError
     │   ├── DatabaseUnavailableError
-    │   └── ShuttingDownError
+    │   ├── ShuttingDownError
+    │   └── FeedStaleError             the client was told to refuse rather than to ask
     ├── DeadlineExceededError
     ├── InternalError                  a mistake of the server or of the SDK
     ├── SignInIncompleteError          the server asks for a proof that this SDK cannot give
     ├── ClientClosedError
-    └── TokenError                     verify() refused an access token
+    └── TokenError                     an access token was refused
         ├── TokenMalformedError
         ├── TokenSignatureInvalidError
         │   └── TokenKeyUnknownError
         ├── TokenIssuerMismatchError
         ├── TokenAudienceMismatchError
         ├── TokenExpiredError
-        └── TokenNotYetValidError
+        ├── TokenNotYetValidError
+        └── TokenRevokedError
 
 A caller catches the widest class that it can act on. No text here holds a secret: not a key, a token or a
 password, nor any part of one.
@@ -189,7 +191,7 @@ class PermissionDeniedError(WatchwordError):
 
 
 class AccessDeniedError(PermissionDeniedError):
-    """The user on whose behalf the call is made lacks a relation."""
+    """The subject of `require`, or the user on whose behalf the call is made, lacks a relation."""
 
 
 class NotFoundError(WatchwordError):
@@ -280,6 +282,10 @@ class DatabaseUnavailableError(UnavailableError):
     """The server's database does not answer."""
 
 
+class FeedStaleError(UnavailableError):
+    """Nothing can be said without the server, and the client was told to refuse then (`when_stale="refuse"`)."""
+
+
 class ShuttingDownError(UnavailableError):
     """The server is shutting down and no other one answered."""
 
@@ -340,6 +346,10 @@ class TokenExpiredError(TokenError):
 
 class TokenNotYetValidError(TokenError):
     """Its time has not come: the clocks of issuer and verifier differ."""
+
+
+class TokenRevokedError(TokenError):
+    """It has been taken back: its session, account or signing key has ended."""
 
 
 # Looked up by reason, then by code. Where a reason has the name of a code both mean the same class.

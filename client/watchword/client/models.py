@@ -312,6 +312,40 @@ class Principal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FeedStatus:
+    """How the feed of a client does, and what is kept by it, in this process."""
+
+    connected: bool
+    """Whether a stream is open."""
+    fresh: bool
+    """Whether what is kept may be used: it was proven complete less than `max_staleness` ago."""
+    staleness_seconds: float
+    """The age of that proof; infinite if there was none yet."""
+    round_trip_seconds: float
+    """What the last proof took: how far this process lags behind, at most, while it is connected."""
+    hits: int
+    """Answers given from what is kept."""
+    misses: int
+    """Answers for which the server was asked, or a signature verified."""
+    entries: int
+    bytes: int
+    """The memory that they take, about."""
+    reconnects: int
+    resynchronizations: int
+    """How often all was forgotten because the feed had lost its place."""
+    changes: int
+    """Changes heard of."""
+    problem: str
+    """Why no stream is open, for people; empty if one is."""
+
+    @property
+    def hit_rate(self) -> float:
+        """The share of hits, 0 to 1; 0 if nothing was asked."""
+        asked = self.hits + self.misses
+        return self.hits / asked if asked else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Page(Generic[T]):
     """One page of a listing."""
 

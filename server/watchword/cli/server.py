@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from watchword.cli.command import address_of, ca_file_of, local
+from watchword.cli.command import YES, address_of, ca_file_of, confirm, group, local
 from watchword.cli.failures import Code, Failure
 from watchword.cli.output import Output
 
@@ -29,6 +29,9 @@ def add_to(app: typer.Typer) -> None:
     """Add the commands."""
     for command in (serve, migrate, bootstrap, settings, generate_master_key, health):
         local(app)(command)
+    database = group("database", "The server's database.")
+    local(database)(restored)
+    app.add_typer(database)
 
 
 def serve(output: Output) -> None:
@@ -42,12 +45,11 @@ def serve(output: Output) -> None:
     with _server_failures():
         import uvloop  # noqa: PLC0415
 
-        from watchword.server import config as configuration  # noqa: PLC0415
         from watchword.server.app import serve as run  # noqa: PLC0415
         from watchword.server.prepare import prepare  # noqa: PLC0415
         from watchword.server.storage import schema  # noqa: PLC0415
 
-        config = configuration.load(os.environ)
+        config = _config()
         # Until the server has its own way of stopping, SIGTERM must still stop the embedded database in passing.
         signal.signal(signal.SIGTERM, _leave)
         with prepare(config) as prepared:
@@ -69,11 +71,10 @@ def serve(output: Output) -> None:
 def migrate(output: Output) -> None:
     """Bring the database to this version's schema. Servers of the version before go on working meanwhile."""
     with _server_failures():
-        from watchword.server import config as configuration  # noqa: PLC0415
         from watchword.server.prepare import prepare  # noqa: PLC0415
         from watchword.server.storage import schema  # noqa: PLC0415
 
-        with prepare(configuration.load(os.environ)) as prepared:
+        with prepare(_config()) as prepared:
             applied = schema.migrate(prepared.database_url, progress=lambda text: output.note(f"Migrated to {text}"))
     if output.as_json:
         output.one({"applied": applied})
@@ -90,11 +91,10 @@ def bootstrap(
 ) -> None:
     """Make the administrator's API key and show it, once. The server of an embedded database does so by itself."""
     with _server_failures():
-        from watchword.server import config as configuration  # noqa: PLC0415
         from watchword.server.prepare import prepare  # noqa: PLC0415
         from watchword.server.storage import schema  # noqa: PLC0415
 
-        config = configuration.load(os.environ)
+        config = _config()
         with prepare(config) as prepared:
             schema.check(prepared.database_url)
             if not _bootstrap(output, config, prepared.database_url, prepared.keyring, again=again):
@@ -102,6 +102,30 @@ def bootstrap(
                     "The administrator's key was made before and cannot be shown again. If it is lost: "
                     "`watchword bootstrap --again` makes another administrator."
                 )
+
+
+def restored(output: Output, *, yes: YES = False) -> None:
+    """Tell that the database was restored from a backup, so that nothing said before is taken for true now.
+
+    A server notices by itself that a dump was loaded into another PostgreSQL, and a recovery to a point in time or a
+    failover. Run this after every other restore: files of a backup put back as they were, or a service that does not
+    let PostgreSQL tell. To run it once too often does no harm but what it says.
+
+    All caches are emptied, here and in the SDKs. Revisions from before are refused. Access tokens from before are
+    refused as revoked, and callers get new ones by their refresh tokens: sessions go on. What was revoked, suspended or
+    deleted after the backup was made is as it was then, sessions and API keys too: do it again.
+    """
+    confirm("Empty all caches, and refuse every access token issued so far?", yes=yes)
+    with _server_failures():
+        from watchword.server.prepare import prepare  # noqa: PLC0415
+        from watchword.server.restore import database_restored  # noqa: PLC0415
+        from watchword.server.storage import schema  # noqa: PLC0415
+
+        with prepare(_config()) as prepared:
+            schema.check(prepared.database_url)
+            epoch = database_restored(prepared.database_url, prepared.keyring)
+    output.one({"epoch": epoch})
+    output.note("What was revoked, suspended or deleted after the backup was made is as it was then: do it again.")
 
 
 def settings(output: Output) -> None:
@@ -174,6 +198,15 @@ def _bootstrap(output: Output, config: "Config", database_url: str, keyring: "Ke
         return False
     output.note("This is the administrator's API key. It may do everything and is shown this once.")
     return True
+
+
+def _config() -> "Config":
+    """Load the settings; log by them, so that nothing but results gets onto stdout."""
+    from watchword.server import config, log  # noqa: PLC0415
+
+    loaded = config.load(os.environ)
+    log.configure(loaded)
+    return loaded
 
 
 def _ready(output: Output, address: str) -> None:

@@ -7,7 +7,6 @@ relationships of its account. That is done once for a key, and stands until an e
 
 import asyncio
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -39,7 +38,7 @@ from watchword.server.permissions.plan import Plan
 from watchword.server.permissions.relationships import Relationship, Relationships
 from watchword.server.questions import Questions
 from watchword.server.storage.database import Database
-from watchword.server.storage.service_accounts import ACTIVE, LAST_USED_RESOLUTION, Grant, Key, PresentedKey
+from watchword.server.storage.service_accounts import ACTIVE, LAST_USED_RESOLUTION, Key, PresentedKey
 from watchword.server.tokens import api_key_id, hash_of, is_that_key
 from watchword.v1 import options_pb2
 
@@ -98,10 +97,9 @@ class _Known:
 
     key: PresentedKey
     caller: Caller
-    until: datetime | None
 
     def is_good(self, now: datetime) -> bool:
-        return not self.key.ended(now) and (self.until is None or now < self.until)
+        return self.caller.until is None or now < self.caller.until
 
 
 class Authenticator:
@@ -123,6 +121,7 @@ class Authenticator:
         self._default_audience = default_audience
         self._clock = clock
         self._known: FollowedCache[bytes, _Known] = FollowedCache(feed)
+        self._by_id: FollowedCache[UUID, _Known] = FollowedCache(feed)
         self._touching: dict[UUID, asyncio.Task[None]] = {}
         self._touched: dict[UUID, datetime] = {}
 
@@ -140,25 +139,38 @@ class Authenticator:
         # By the hash of the whole key: to find it here is to have compared it.
         known = self._known.get(hash_of(text))
         if known is None or not known.is_good(now):
-            known = await self._look_up(text)
+            key_id = api_key_id(text)
+            if key_id is None:
+                raise ApiKeyInvalid
+            known = await self._look_up(key_id, text)
         self._note(known.key, now)
         return known.caller
 
-    async def _look_up(self, text: str) -> _Known:
-        key_id = api_key_id(text)
-        if key_id is None:
-            raise ApiKeyInvalid
+    async def again(self, caller: Caller) -> Caller:
+        """Find out anew what the key of a caller is good for, who has shown it before.
+
+        Raises:
+            ApiKeyInvalid: it is not good any longer.
+
+        """
+        known = self._by_id.get(caller.key_id)
+        if known is None or not known.is_good(self._clock()):
+            known = await self._look_up(caller.key_id)
+        return known.caller
+
+    async def _look_up(self, key_id: UUID, text: str | None = None) -> _Known:
         async with self._database.read() as reader:
             key = await reader.service_accounts.presented(key_id)
             now = reader.now
-        if key is None or not is_that_key(text, key.key_hash):
+        if key is None or not (text is None or is_that_key(text, key.key_hash)):
             raise ApiKeyInvalid
         if key.account_status != ACTIVE or key.ended(now):
             raise ApiKeyInvalid
-        caller = Caller(key.service_account_id, key.key_id, self._permissions.of(key, now=now))
-        known = _Known(key, caller, _earliest(key.grants))
+        permissions = self._permissions.of(key, now=now)
+        known = _Known(key, Caller(key.service_account_id, key.key_id, permissions, _end(key)))
         nodes = (node(key_object(key.key_id)), node(service_object(key.service_account_id)))
         self._known.put(key.key_hash, known, nodes=nodes, epoch=key.epoch, horizon=key.horizon)
+        self._by_id.put(key.key_id, known, nodes=nodes, epoch=key.epoch, horizon=key.horizon)
         return known
 
     async def on_behalf_of(self, caller: Caller, token: str) -> UUID:
@@ -204,8 +216,10 @@ class Authenticator:
         await asyncio.gather(*self._touching.values(), return_exceptions=True)
 
 
-def _earliest(grants: Sequence[Grant]) -> datetime | None:
-    return min((grant.expire_time for grant in grants if grant.expire_time is not None), default=None)
+def _end(key: PresentedKey) -> datetime | None:
+    """When the key itself ends, or a permission of its account."""
+    times = (key.expire_time, *(grant.expire_time for grant in key.grants))
+    return min((time for time in times if time is not None), default=None)
 
 
 class Authorizer:

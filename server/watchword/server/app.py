@@ -15,7 +15,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from uuid import UUID
 
 import grpc
 import structlog
@@ -33,9 +32,11 @@ from watchword.server.api.sessions import SessionService
 from watchword.server.api.sign_in import SignInService
 from watchword.server.api.tokens import TokenService
 from watchword.server.api.users import UserService
-from watchword.server.call import SERVER, Call, Caller
+from watchword.server.api.watch import WatchService
+from watchword.server.call import server_call
 from watchword.server.config import Config
 from watchword.server.errors import DatabaseUnavailable, DomainError
+from watchword.server.fan_out import FanOut
 from watchword.server.feed import Feed
 from watchword.server.foreign import Reflection
 from watchword.server.health import Health
@@ -66,6 +67,7 @@ from watchword.v1 import (
     sign_in_pb2,
     tokens_pb2,
     users_pb2,
+    watch_pb2,
 )
 
 ANSWERS_ARE_KEPT = timedelta(hours=24)
@@ -94,16 +96,6 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def server_call(method: str) -> Call:
-    """Make the call of what the server does by itself."""
-    return Call(
-        method=method,
-        request_id=secrets.token_hex(12),
-        source="server",
-        caller=Caller(SERVER, UUID(int=0), frozenset()),
-    )
-
-
 def services() -> list[ServiceDescriptor]:
     """List the services that are served."""
     return [
@@ -116,6 +108,7 @@ def services() -> list[ServiceDescriptor]:
         organizations_pb2.DESCRIPTOR.services_by_name["OrganizationService"],
         permissions_pb2.DESCRIPTOR.services_by_name["PermissionService"],
         relationships_pb2.DESCRIPTOR.services_by_name["RelationshipService"],
+        watch_pb2.DESCRIPTOR.services_by_name["WatchService"],
     ]
 
 
@@ -165,7 +158,8 @@ async def running(
         database.on_commit = feed.changed
         await feed.look()
         server = grpc.aio.server(options=_OPTIONS)
-        parts = _Parts(config, database, keyring, clock, randomness, signing, feed)
+        fan_out = FanOut(feed)
+        parts = _Parts(config, database, keyring, clock, randomness, signing, feed, fan_out)
         server.add_generic_rpc_handlers(tuple(_own_services(stack, parts)))
         names = [service.full_name for service in services()]
         health, reflection = Health(names), Reflection([*names, Health.NAME])
@@ -180,6 +174,7 @@ async def running(
         stack.push_async_callback(_cancel, watch, maintain, follow)
         stack.push_async_callback(server.stop, config.shutdown_grace.total_seconds())
         # First of all when it ends: send callers elsewhere. Nothing here waits, or the grace would be no limit.
+        stack.callback(fan_out.end)
         stack.callback(health.end)
         yield App(address, database, feed)
 
@@ -195,6 +190,7 @@ class _Parts:
     randomness: Randomness
     signing: Signing
     feed: Feed
+    fan_out: FanOut
 
 
 def _own_services(stack: AsyncExitStack, parts: _Parts) -> list[grpc.GenericRpcHandler]:
@@ -254,6 +250,7 @@ def _own_services(stack: AsyncExitStack, parts: _Parts) -> list[grpc.GenericRpcH
         ),
         PermissionService(database, plans, questions, listings, pages),
         RelationshipService(database, plans, standing, pages, clock=clock),
+        WatchService(database, authenticator, parts.fan_out, token_lifetime=config.access_token_lifetime, clock=clock),
     ]
     pipeline = Pipeline(database, authenticator, Authorizer(questions), Validators(), randomness=randomness)
     return [pipeline.service(descriptor, servicer) for descriptor, servicer in zip(services(), servicers, strict=True)]

@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 from sqlalchemy import bindparam, update
 
-from watchword.server.app import server_call, utc_now
+from watchword.server.app import utc_now
+from watchword.server.call import server_call
 from watchword.server.identifiers import key_object, service_object
 from watchword.server.permissions.built_in import ADMINISTRATOR
 from watchword.server.sealing import Keyring

@@ -1,6 +1,8 @@
 """Who calls, and in which call: what every handler gets beside its request."""
 
+import secrets
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from google.protobuf.message import Message
@@ -19,6 +21,8 @@ class Caller:
     service_account_id: str
     key_id: UUID
     permissions: frozenset[str]
+    until: datetime | None = None
+    """From when on this has to be found out anew."""
 
     def require(self, permission: str) -> None:
         """Let the call pass only if the caller has a permission.
@@ -53,3 +57,13 @@ class Call:
     def intermediary(self) -> str | None:
         """Name the service through which a user acts."""
         return service_object(self.caller.service_account_id) if self.user_id else None
+
+
+def server_call(method: str) -> Call:
+    """Make the call of what the server does by itself."""
+    return Call(
+        method=method,
+        request_id=secrets.token_hex(12),
+        source="server",
+        caller=Caller(SERVER, UUID(int=0), frozenset()),
+    )

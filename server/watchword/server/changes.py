@@ -19,12 +19,16 @@ _AT_A_TIME = 5_000
 def changed(
     standing: Standing,
     writes: Sequence[Relationship],
-    deletes: Sequence[Key],
+    deletes: Sequence[Relationship | Key],
     *,
+    deleted: Sequence[Relationship | Key] = (),
     in_bulk: bool = False,
     organization: str | None = None,
 ) -> Event:
-    """Make the event of a change of relationships: with all of it, so that the log can tell any state there was."""
+    """Make the event of a change of relationships: with all of it, so that the log can tell any state there was.
+
+    It tells only of those `deleted` that were there; of `deletes`, which were to be, it names the nodes.
+    """
     rows: list[Relationship | Key] = [*writes, *deletes]
     # In bulk by one node of each relation: the others would come to the same.
     by_relation = {(row.object.partition(":")[0], row.relation): row for row in rows} if in_bulk else {}
@@ -34,7 +38,7 @@ def changed(
     hashes += {standing.plain(row.subject) for row in rows if row.object.startswith(f"{RESERVED}:")}
     payload = {
         "written": list(map(_told, writes)),
-        "deleted": [f"{row.object}#{row.relation}@{row.subject}" for row in deletes],
+        "deleted": [f"{row.object}#{row.relation}@{row.subject}" for row in deleted],
     }
     return Event(
         EventType.RELATIONSHIPS_CHANGED,
@@ -46,13 +50,13 @@ def changed(
 
 
 def record_deleted(
-    tx: Tx, standing: Standing, deleted: Sequence[Relationship], *, organization: str | None = None
+    tx: Tx, standing: Standing, deleted: Sequence[Relationship | Key], *, organization: str | None = None
 ) -> None:
     """Record that relationships were deleted, if any were."""
-    keys = [Key(row.object, row.relation, row.subject) for row in deleted]
-    for start in range(0, len(keys), _MAX_ITEMS):
-        some = keys[start : start + _MAX_ITEMS]
-        tx.record(changed(standing, (), some, in_bulk=len(keys) > _MAX_ITEMS, organization=organization))
+    in_bulk = len(deleted) > _MAX_ITEMS
+    for start in range(0, len(deleted), _MAX_ITEMS):
+        some = deleted[start : start + _MAX_ITEMS]
+        tx.record(changed(standing, (), some, deleted=some, in_bulk=in_bulk, organization=organization))
 
 
 async def remove_all_about(

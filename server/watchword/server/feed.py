@@ -22,7 +22,7 @@ from sqlalchemy import text
 from watchword.server.errors import DomainError
 from watchword.server.incidents import describe
 from watchword.server.storage.database import Database
-from watchword.server.storage.events import Change
+from watchword.server.storage.events import NOT_OF_TOKENS, Change
 from watchword.server.storage.snapshot import Visible
 from watchword.server.storage.statement import Statement
 
@@ -40,9 +40,10 @@ _MAX_RECENT_NODES: Final = 200_000
 
 _LOOK: Final = Statement(
     text("""
-SELECT CAST(pg_current_snapshot() AS text) AS visible, deployment.epoch, CAST(CAST(e.xid AS text) AS bigint), e.nodes
+SELECT CAST(pg_current_snapshot() AS text) AS visible, deployment.epoch, CAST(CAST(e.xid AS text) AS bigint), e.nodes,
+    e.type
 FROM deployment LEFT JOIN LATERAL (
-    SELECT xid, nodes FROM events
+    SELECT xid, nodes, type FROM events
     WHERE xid >= CAST(CAST(:xmin AS text) AS xid8)
         AND NOT pg_visible_in_snapshot(xid, CAST(CAST(:visible AS text) AS pg_snapshot)) AND nodes <> '{}'
     LIMIT :limit
@@ -50,7 +51,7 @@ FROM deployment LEFT JOIN LATERAL (
 """)
 )
 _FIRST_LOOK: Final = Statement(
-    text("SELECT CAST(pg_current_snapshot() AS text) AS visible, epoch, NULL, NULL FROM deployment")
+    text("SELECT CAST(pg_current_snapshot() AS text) AS visible, epoch, NULL, NULL, NULL FROM deployment")
 )
 _NOTIFY: Final = Statement(text("SELECT 0, pg_notify(:channel, '')"))
 _log = structlog.get_logger("watchword.feed")
@@ -125,9 +126,12 @@ class Feed:
         self._visible: Visible | None = None
         self._epoch = ""
         self._looked = float("-inf")
+        self._begun = 0
         self._look = asyncio.Event()
         self._changed = asyncio.Event()
         self.recent = Recent()
+        self.completed = 0
+        """The number of the last look of which the followers have been told."""
 
     def follow(self, follower: Follower) -> None:
         """Tell a cache from now on."""
@@ -149,6 +153,11 @@ class Feed:
         """The history that the snapshot is of."""
         return self._epoch
 
+    @property
+    def next_look(self) -> int:
+        """The number of the first look that has not begun yet: it will see all that is committed by now."""
+        return self._begun + 1
+
     def nudge(self) -> None:
         """Look soon: something waits for the caches to be newer."""
         self._look.set()
@@ -157,9 +166,9 @@ class Feed:
         """Take what this worker has committed itself for delivered, and tell all workers to look.
 
         So whoever hears from a worker that a key is revoked is not let in by it with that key, not even by the next
-        call. The feed will deliver the change again, which does no harm.
+        call. The look that sees the change delivers it again, which does no harm; unless it was faster.
         """
-        if self._visible is not None and change.nodes:
+        if self._visible is not None and change.nodes and not self._visible.sees(change.xid):
             self.recent.add(change)
             for follower in self._followers:
                 follower.apply((change,), self._visible)
@@ -182,6 +191,7 @@ class Feed:
     async def look(self) -> None:
         """Bring the caches to a new snapshot."""
         started = time.monotonic()
+        self._begun = number = self._begun + 1
         before = self._visible
         if before is None:
             rows = await self._database.gather(_FIRST_LOOK, {})
@@ -191,7 +201,10 @@ class Feed:
         if self._visible is not before:
             return  # told to forget meanwhile
         visible, epoch = Visible.parse(rows[0][0]), rows[0][1]
-        changes = [Change(xid, nodes) for _, _, xid, nodes in rows if xid is not None]
+        changes = [
+            Change(xid, nodes, type_ not in NOT_OF_TOKENS) for _, _, xid, nodes, type_ in rows if xid is not None
+        ]
+        self.completed = number
         if before is None or epoch != self._epoch or len(changes) > _MAX_EVENTS:
             self._visible, self._epoch = visible, epoch
             self._tell_to_forget()

@@ -117,7 +117,7 @@ class Introspector:
             return Inactive.EXPIRED if rejected.expired else Inactive.NOT_RECOGNIZED
         if row is None:
             return Inactive.NOT_RECOGNIZED
-        return _ended(row, reader.now) or UserToken(token, reader.now, Snapshot(row.epoch, row.horizon))
+        return _ended(row, token, reader.now) or UserToken(token, reader.now, Snapshot(row.epoch, row.horizon))
 
     async def _public_key(self, reader: Reader, kid: str) -> bytes:
         """Find a public key. A kid's key never changes, so it is asked for once; revocation is asked every time."""
@@ -127,9 +127,12 @@ class Introspector:
         return key
 
 
-def _ended(row: Presented, now: datetime) -> Inactive | None:
+def _ended(row: Presented, token: AccessToken, now: datetime) -> Inactive | None:
     if row.user_status != users.ACTIVE:
         return Inactive.ACCOUNT_DISABLED
     if row.end_time is not None or row.key_revoke_time is not None:
+        return Inactive.REVOKED
+    # Threat: a token that was revoked after a backup, whose session is alive again since that was restored.
+    if token.epoch != row.epoch:
         return Inactive.REVOKED
     return Inactive.EXPIRED if row.expire_time <= now else None

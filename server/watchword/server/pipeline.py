@@ -46,6 +46,7 @@ from watchword.server.validation import Validators
 from watchword.v1 import options_pb2
 
 AnyHandler = TypeVar("AnyHandler", bound=Callable[..., Awaitable[Message]])
+AnyStream = TypeVar("AnyStream", bound=Callable[..., AsyncIterator[bytes]])
 Context = grpc.aio.ServicerContext[Any, Any]
 
 _TRIES = 3
@@ -54,6 +55,8 @@ _LIMIT_SECONDS = 30
 _MAX_CALLS = 2_000
 _BUSY_FOR = timedelta(seconds=1)
 _MAX_STREAMS = 100
+# Those that stay open as long as a caller runs.
+_MAX_OPEN_ENDED = 10_000
 # Answered thousands of times a second, for which a line each would take a third of the time. Those that are refused or
 # slow have one.
 _QUESTIONS = "check_permissions"
@@ -80,6 +83,7 @@ class _Rpc:
     is_mutation: bool
     is_question: bool
     at_once: bool
+    open_ended: bool
     relation: str
     object: str
     max_bytes: int
@@ -113,6 +117,15 @@ def at_once(handler: AnyHandler) -> AnyHandler:
     return handler
 
 
+def open_ended(handler: AnyStream) -> AnyStream:
+    """Mark a handler whose stream stays open, and which sees to its limits of time itself.
+
+    It gives messages that are serialized already: one that goes to many streams is so only once.
+    """
+    handler.open_ended = True  # type: ignore[attr-defined]
+    return handler
+
+
 class Pipeline:
     """Composes the handlers of services."""
 
@@ -132,6 +145,7 @@ class Pipeline:
         self._randomness = randomness
         self._under_way = 0
         self._streams = Streams(_MAX_STREAMS)
+        self._open_ended = Streams(_MAX_OPEN_ENDED)
 
     def service(self, descriptor: ServiceDescriptor, servicer: object) -> grpc.GenericRpcHandler:
         """Compose a service: every RPC that the descriptor names, or none.
@@ -158,13 +172,14 @@ class Pipeline:
             is_mutation="request_id" in method.input_type.fields_by_name,
             is_question=access.permission == _QUESTIONS,
             at_once=getattr(handler, "at_once", False),
+            open_ended=getattr(handler, "open_ended", False),
             relation=access.relation,
             object=access.object,
             max_bytes=access.max_request_bytes or _MAX_REQUEST_BYTES,
         )
         coding: dict[str, Any] = {
             "request_deserializer": decoder(GetMessageClass(method.input_type), max_bytes=rpc.max_bytes),
-            "response_serializer": rpc.response.SerializeToString,
+            "response_serializer": None if rpc.open_ended else rpc.response.SerializeToString,
         }
         if not method.server_streaming:
             return grpc.unary_unary_rpc_method_handler(self._unary(rpc), **coding)
@@ -217,7 +232,7 @@ class Pipeline:
         context.set_trailing_metadata((("x-request-id", request_id),))
         failure: DomainError | None = None
         try:
-            with self._streams.place():
+            with (self._open_ended if rpc.open_ended else self._streams).place():
                 call = await self._open_stream(rpc, metadata, request_id, context.peer())
                 if isinstance(requests, Message | Undecodable):
                     _require_decoded(rpc, requests)
@@ -225,7 +240,7 @@ class Pipeline:
                     responses = rpc.handler(requests, call)
                 else:
                     responses = rpc.handler(self._messages(rpc, requests), call)
-                while (response := await asyncio.wait_for(anext(responses, None), _LIMIT_SECONDS)) is not None:
+                async for response in responses if rpc.open_ended else _each_in_time(responses):
                     yield response
         except DomainError as error:
             failure = error
@@ -321,6 +336,11 @@ class Pipeline:
                         return earlier
                 raise
         raise AssertionError("unreachable")
+
+
+async def _each_in_time(responses: AsyncIterator[Message]) -> AsyncIterator[Message]:
+    while (response := await asyncio.wait_for(anext(responses, None), _LIMIT_SECONDS)) is not None:
+        yield response
 
 
 def _require_decoded(rpc: _Rpc, request: Message | Undecodable) -> None:

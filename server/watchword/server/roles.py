@@ -188,10 +188,10 @@ class Roles:
         if not rows:
             return 0
         organization = organization_object(organization_id)
-        count = await tx.relationships.write((), [Key(row.object, row.relation, row.subject) for row in rows])
-        record_deleted(tx, self._standing, rows, organization=organization)
+        deleted = await tx.relationships.write((), [Key(row.object, row.relation, row.subject) for row in rows])
+        record_deleted(tx, self._standing, deleted, organization=organization)
         await self.require_owner(tx, rows, organization)
-        return count
+        return len(deleted)
 
     @staticmethod
     async def require_owner(tx: Tx, taken: Sequence[Relationship], organization: str) -> None:

@@ -122,7 +122,9 @@ class SessionKeeper:
             tx.record(_reused(session, device))
             await _end(tx, session, REFRESH_TOKEN_REUSED)
             return RefreshTokenReused()
-        # A token from a history that a restored backup does not know.
+        # A token of ours from a history that was lost in a restore. Whoever has it must sign in again. Threat: the one
+        # before it, which was used up in that history, looks unused here, and somebody may have a copy.
+        await _end(tx, session, REFRESH_TOKEN_REUSED)
         return RefreshTokenInvalid()
 
     @staticmethod

@@ -28,8 +28,9 @@ import psycopg
 import uvloop
 
 from watchword.server import log
-from watchword.server.app import App, running, server_call, utc_now
+from watchword.server.app import App, running, utc_now
 from watchword.server.bootstrap import make_administrator
+from watchword.server.call import server_call
 from watchword.server.config import Argon2Parameters, Config
 from watchword.server.sealing import Keyring
 from watchword.server.storage import tables

@@ -177,6 +177,8 @@ class AccessToken:
     authentication_level: str
     organization_id: str
     kid: str
+    epoch: str
+    """The history of the database that it is from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +276,7 @@ class AccessTokens:
             authentication_level=claims["acr"],
             organization_id=claims.get("org", ""),
             kid=kid,
+            epoch=str(claims["rev"]).partition(".")[0],
         )
 
 

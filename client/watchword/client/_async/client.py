@@ -3,14 +3,16 @@
 import copy
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from watchword.client import _convert
 from watchword.client._async.connection import AsyncChannel, AsyncConnection
 from watchword.client._async.credentials import AsyncCredentials
+from watchword.client._async.guard import AsyncGuard
 from watchword.client._async.keys import AsyncKeys
 from watchword.client._async.organizations import AsyncOrganizations
 from watchword.client._async.permissions import AsyncPermissions
@@ -19,9 +21,12 @@ from watchword.client._async.service_accounts import AsyncServiceAccounts
 from watchword.client._async.sessions import AsyncSessions
 from watchword.client._async.tokens import AsyncTokens
 from watchword.client._async.users import AsyncUsers
+from watchword.client._knowledge import Options
+from watchword.client._permission_models import CheckAnswer, Relationship
 from watchword.client._transport import DEFAULT_ADDRESS, DEFAULT_TIMEOUT, TLS, Settings, new_id
 from watchword.client.errors import SignInIncompleteError
-from watchword.client.models import Device, Principal, SessionTokens
+from watchword.client.models import Device, FeedStatus, Principal, SessionTokens
+from watchword.client.revisions import Revisions
 from watchword.v1 import sign_in_pb2
 
 
@@ -32,11 +37,20 @@ class AsyncClient:
     async with AsyncClient("localhost:7420", api_key=api_key) as client:
         user = await client.users.create(email="ana@example.com", password="correct horse battery")
         tokens = await client.sign_in("ana@example.com", password="correct horse battery")
-        principal = await client.verify(tokens.access_token)
+        principal = await client.authenticate(tokens.access_token)
+        if await client.check(principal.subject, "can_edit", "document:42"):
+            ...
     ```
 
     One client serves a whole process. It connects when it is first used, so it may be made before gunicorn or Celery
     fork: each process gets a connection of its own.
+
+    `authenticate`, `check`, `require` and `filter` answer in this process, in microseconds: what they have once found
+    out is kept, and taken back within milliseconds by the feed of changes, which the client follows from its first
+    question on. Until the feed is live, and whenever it has not been proven complete for `max_staleness`, they ask the
+    server instead, and raise `UnavailableError` if that cannot be reached. They never say yes for longer than
+    `max_staleness` after it ceased to be true, and never once the feed has told. For the feed the API key needs the
+    permission `watch`, besides `verify_tokens` and `check_permissions`.
 
     Every method that asks the server may raise `UnavailableError`, `DeadlineExceededError`, `ApiKeyInvalidError`,
     `PermissionDeniedError`, `InvalidArgumentError` and `InternalError` besides what it names itself. Calls that find
@@ -65,6 +79,9 @@ class AsyncClient:
         plaintext: bool = False,
         clock: Callable[[], float] = time.time,
         skew_seconds: float = 10.0,
+        max_staleness: float = 2.0,
+        when_stale: Literal["ask", "refuse"] = "ask",
+        cache_bytes: int = 64 * 1024 * 1024,
     ) -> None:
         """Make a client; nothing is sent yet.
 
@@ -75,17 +92,25 @@ class AsyncClient:
             tls: What to trust and show. Default: TLS with public authorities, but none for a server on this
                 machine.
             plaintext: Do without TLS, though the API key crosses the network in clear then.
-            clock: Tells the time in Unix seconds, for `verify`.
-            skew_seconds: How far the clocks of issuer and verifier may differ for `verify`, 0 to 60 seconds.
+            clock: Tells the time in Unix seconds, for the expiry of access tokens.
+            skew_seconds: How far the clocks of issuer and verifier may differ, 0 to 60 seconds.
+            max_staleness: For how many seconds what was found out may be used without the proof that nothing has
+                changed.
+            when_stale: What to do beyond that: "ask" the server, or "refuse" with `FeedStaleError`.
+            cache_bytes: How much memory what was found out may take in each process, about.
 
         Raises:
             ValueError: An argument is out of its range.
 
         """
         settings = Settings(address=address, api_key=api_key, timeout=timeout, tls=tls, plaintext=plaintext)
+        options = Options(max_staleness=max_staleness, when_stale=when_stale, cache_bytes=cache_bytes)
         channel = AsyncChannel(settings)
-        connection = AsyncConnection(channel, settings)
-        self._bind(channel, connection, AsyncKeys(connection, clock=clock, skew_seconds=skew_seconds))
+        self._revisions = Revisions()
+        connection = AsyncConnection(channel, settings, self._revisions)
+        keys = AsyncKeys(connection, clock=clock, skew_seconds=skew_seconds)
+        self._guard = AsyncGuard(connection, keys, self._revisions, options, clock=clock, skew_seconds=skew_seconds)
+        self._bind(channel, connection, keys)
 
     @classmethod
     def from_environment(cls, **options: Any) -> Self:
@@ -180,11 +205,107 @@ class AsyncClient:
             raise SignInIncompleteError("This sign-in needs a newer version of the SDK.")
         return _convert.session_tokens(response.completed)
 
+    async def authenticate(self, token: str, *, audience: str | None = None) -> Principal:
+        """Find out whom an access token speaks for, and refuse it at once when it has been taken back.
+
+        A token that is new to this process is verified here, one that was seen before is looked up. The server is
+        asked only about a token whose session, account or signing key has changed since it was issued.
+
+        Args:
+            token: The access token, as it came; whatever it is, it is safe to pass.
+            audience: The audience that it must be for. Default: the deployment's one default.
+
+        Raises:
+            TokenError: The token is refused; the class says why.
+            UnavailableError: It cannot be known whether it is good.
+
+        """
+        return await self._guard.authenticate(token, audience)
+
+    async def check(
+        self,
+        subject: str,
+        relation: str,
+        object: str,  # noqa: A002 - the name in the contract
+        *,
+        context: Mapping[str, Any] | None = None,
+        contextual_relationships: Iterable[Relationship] = (),
+    ) -> CheckAnswer:
+        """Tell whether a subject has a relation to an object. The answer is true in an `if` only if it is allowed.
+
+        What misses what is kept here is asked together with other misses of the same moment, in one BatchCheck. An
+        answer is never older than this client's own writes. For another freshness, see `permissions.check`.
+
+        Args:
+            subject: Who: "user:ana", such as `Principal.subject`.
+            relation: The relation, such as "can_edit".
+            object: To what: "document:42".
+            context: Values for the parameters of conditions; a JSON object.
+            contextual_relationships: Relationships that count for this question only; with them the server is asked.
+
+        Raises:
+            InvalidArgumentError: The permission model lacks one of the names.
+            ConditionFailedError: A condition cannot be evaluated.
+            ResolutionLimitError: The answer lies beyond a limit.
+            UnavailableError: It cannot be known.
+
+        """
+        return await self._guard.check(subject, relation, object, context, contextual_relationships)
+
+    async def require(
+        self,
+        subject: str,
+        relation: str,
+        object: str,  # noqa: A002 - the name in the contract
+        *,
+        context: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Raise `AccessDeniedError` unless `check` says allowed. Arguments and errors as there."""
+        await self._guard.require(subject, relation, object, context)
+
+    async def filter(
+        self, subject: str, relation: str, objects: Iterable[str], *, context: Mapping[str, Any] | None = None
+    ) -> list[str]:
+        """Leave out the objects for which `check` does not say allowed, and keep the order of the others.
+
+        Arguments and errors as there.
+        """
+        return await self._guard.filter(subject, relation, objects, context)
+
+    async def ready(self, seconds: float = 5.0) -> None:
+        """Wait until the feed is live, so that answers are kept: for a warm start, or for tests.
+
+        Raises:
+            UnavailableError: It is not after so many seconds; the text says why.
+
+        """
+        await self._guard.ready(seconds)
+
+    def status(self) -> FeedStatus:
+        """Tell how the feed does in this process, and what is kept."""
+        return self._guard.status()
+
+    @property
+    def revision(self) -> str:
+        """The newest revision of this context, else of this client: what to send along to other services.
+
+        Empty if there is none. It travels as the header `REVISION_HEADER`, or as the metadata `REVISION_METADATA`.
+        """
+        return self._revisions.current
+
+    def observe(self, revision: str) -> None:
+        """Let no answer of this client be older than a revision, which another service answered with."""
+        self._revisions.note(revision)
+
+    def at_least(self, revision: str) -> AbstractContextManager[None]:
+        """Let no answer within the block be older than a revision, which came with a request."""
+        return self._revisions.at_least(revision)
+
     async def verify(self, token: str, *, audience: str | None = None) -> Principal:
         """Verify an access token in this process. The server is asked for its keys at times, not for the token.
 
         This is signature, audience and time only: a session that was revoked less than the lifetime of an
-        access token (5 minutes by default) ago still passes. `tokens.introspect` refuses it at once.
+        access token (5 minutes by default) ago still passes. `authenticate` refuses it at once.
 
         Args:
             token: The access token, as it came.
@@ -199,6 +320,7 @@ class AsyncClient:
     async def close(self) -> None:
         """Close the connection. Calls that are under way fail, later ones raise `ClientClosedError`."""
         if self._channel is not None:
+            await self._guard.close()
             await self._channel.close()
 
     async def __aenter__(self) -> Self:

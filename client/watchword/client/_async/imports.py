@@ -68,6 +68,7 @@ class AsyncImport:
         self._failures = 0
         self._count += len(self._unanswered.popleft().relationships)
         self._revision = response.revision
+        self._connection.note(response)
         if self._on_progress is not None:
             self._on_progress(self._count)
 

@@ -25,6 +25,10 @@ class AsyncKeys:
         self._questions = 0
         self._failure: WatchwordError | None = None
 
+    def renew(self) -> None:
+        """Ask for the keys before they are used again: they have changed."""
+        self._ring.expire(time.monotonic())
+
     async def verify(self, token: str, *, audience: str | None) -> Principal:
         """Verify with the keys at hand; ask for others if they are too old or the token's is not among them."""
         verifier = self._ring.current(time.monotonic()) or await self._fetch(beyond=None)
@@ -57,11 +61,14 @@ class AsyncKeys:
         return outcome
 
     async def _ask(self) -> Verifier | WatchwordError:
-        asked_at = time.monotonic()
         try:
-            response = await self._connection.call(
-                tokens_pb2.GetSigningKeysRequest(), tokens_pb2.GetSigningKeysResponse
-            )
-            return self._ring.load(_convert.signing_keys(response), asked_at=asked_at)
+            while True:
+                asked_at = time.monotonic()
+                response = await self._connection.call(
+                    tokens_pb2.GetSigningKeysRequest(), tokens_pb2.GetSigningKeysResponse
+                )
+                verifier = self._ring.load(_convert.signing_keys(response), asked_at=asked_at)
+                if verifier is not None:
+                    return verifier
         except WatchwordError as error:
             return error

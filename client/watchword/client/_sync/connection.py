@@ -11,6 +11,7 @@ from watchword.client._status import to_error
 from watchword.client._streams import Stream
 from watchword.client._transport import CHANNEL_OPTIONS, PerProcess, Settings, new_id, path_of
 from watchword.client.errors import ClientClosedError
+from watchword.client.revisions import Revisions
 
 R = TypeVar("R", bound=Message)
 
@@ -68,13 +69,29 @@ class Channel:
 class Connection:
     """Calls RPCs over a channel, under one set of settings."""
 
-    def __init__(self, channel: Channel, settings: Settings) -> None:
+    def __init__(self, channel: Channel, settings: Settings, revisions: Revisions) -> None:
         self._channel = channel
-        self._settings = settings
+        self._revisions = revisions
+        self.settings = settings
 
     def using(self, **changes: Any) -> "Connection":
         """The same channel under changed settings."""
-        return Connection(self._channel, dataclasses.replace(self._settings, **changes))
+        return Connection(self._channel, dataclasses.replace(self.settings, **changes), self._revisions)
+
+    def open_channel(self) -> grpc.Channel:
+        """The channel itself.
+
+        Raises:
+            ClientClosedError: It was closed.
+
+        """
+        return self._channel.open().channel
+
+    def note(self, response: Message) -> None:
+        """Note the revision of a change, if that is what was answered: no later answer may be older."""
+        revision = getattr(response, "revision", "")
+        if revision:
+            self._revisions.note(revision)
 
     def call(self, request: Message, response_type: type[R]) -> R:
         """Call the RPC that takes this request.
@@ -86,9 +103,11 @@ class Connection:
         call_id = new_id()
         method = self._channel.open().method(request, response_type)
         try:
-            return method(request, timeout=self._settings.timeout, metadata=self._settings.metadata(call_id))
+            response = method(request, timeout=self.settings.timeout, metadata=self.settings.metadata(call_id))
         except grpc.RpcError as error:
             raise to_error(error, call_id=call_id) from error
+        self.note(response)
+        return response
 
     def stream(self, request: Message, response_type: type[R], *, is_only: bool) -> Stream[R]:
         """Begin a call of the RPC that takes this request and answers with a stream.
@@ -96,10 +115,10 @@ class Connection:
         The request is sent if it is the only one; else it is an example of those that will be.
         """
         return Stream(
-            self._channel.open().channel,
+            self.open_channel(),
             path_of(request),
             response_type,
-            settings=self._settings,
+            settings=self.settings,
             call_id=new_id(),
             request=request if is_only else None,
         )

@@ -104,12 +104,12 @@ class RelationshipService:
                 must_exist = request.preconditions[index].kind == pb.PRECONDITION_KIND_MUST_EXIST
                 if await tx.relationships.exists(asked) is not must_exist:
                     raise PreconditionFailed(index, must_exist=must_exist)
-            await tx.relationships.write(writes, deletes)
+            deleted = await tx.relationships.write(writes, deletes)
             # After the write and not before: it holds off whoever puts a model into force, until the transaction ends.
             newest = await tx.models.newest()
             if (newest.model_id if newest else STARTER) != model.model_id:
                 raise Conflict
-            tx.record(changed(self._standing, writes, deletes))
+            tx.record(changed(self._standing, writes, deletes, deleted=deleted))
             return tx.answered(pb.WriteRelationshipsResponse(revision=tx.revision))
 
     async def DeleteRelationships(

@@ -14,7 +14,7 @@ from watchword.server.call import Call
 from watchword.server.errors import RequestIdReused
 from watchword.server.sealing import Keyring
 from watchword.server.storage import tables as t
-from watchword.server.storage.snapshot import EPOCH
+from watchword.server.storage.snapshot import EPOCH, FROZEN
 from watchword.server.storage.statement import Statement
 
 if TYPE_CHECKING:
@@ -61,6 +61,9 @@ class Answers:
         found = answer.FromString(self._keyring.sealer(_purpose(call)).open(row.answer_sealed, context=call.method))
         if row.xid is not None:
             found.revision = f"{row.epoch}.{row.xid}"  # type: ignore[attr-defined]  # mutations answer with one
+        elif not found.revision.startswith(f"{row.epoch}."):  # type: ignore[attr-defined]
+            # Of an epoch before this one, of which every moment of this one knows.
+            found.revision = f"{row.epoch}.{FROZEN}"  # type: ignore[attr-defined]
         return found
 
     async def exists(self, call: Call) -> bool:

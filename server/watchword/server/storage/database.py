@@ -12,11 +12,12 @@ REPEATABLE READ snapshot over several.
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
+import psycopg
 import psycopg_pool
 from google.protobuf.message import Message
 from psycopg import AsyncConnection, IsolationLevel
@@ -24,15 +25,16 @@ from psycopg.rows import class_row, scalar_row, tuple_row
 from psycopg.types.json import Jsonb
 from sqlalchemy import bindparam, insert, select
 
-from watchword.server.call import Call
+from watchword.server.call import Call, server_call
 from watchword.server.errors import DatabaseUnavailable
 from watchword.server.identifiers import Clock, Randomness, node, uuid7
 from watchword.server.sealing import Keyring, Sealer, new_person_key
 from watchword.server.storage import tables as t
 from watchword.server.storage.answers import Answers, answer_row
 from watchword.server.storage.credentials import Credentials
-from watchword.server.storage.events import Change, Event
+from watchword.server.storage.events import NOT_OF_TOKENS, Change, Event
 from watchword.server.storage.failures import DEATHS, OUR_LIMITS, AnswerExists, translated
+from watchword.server.storage.history import EpochKeeper
 from watchword.server.storage.invitations import Invitations
 from watchword.server.storage.list_pages import ListPages
 from watchword.server.storage.members import Members
@@ -199,7 +201,8 @@ class Tx(Reader):
     async def close(self) -> None:
         """Write what must stand or fall with the change."""
         rows = [await self._row(event) for event in self._events]
-        self.change = Change(self._xid, [hash_ for row in rows for hash_ in row["nodes"]])
+        nodes = [hash_ for row in rows for hash_ in row["nodes"]]
+        self.change = Change(self._xid, nodes, any(row["nodes"] and row["type"] not in NOT_OF_TOKENS for row in rows))
         if len(rows) == 1:
             await self._connection.execute(_ADD_EVENT.sql, rows[0])
         elif rows:
@@ -290,6 +293,7 @@ class Database:
         self._clock = clock
         self._randomness = randomness
         self._url = url
+        self._epochs = EpochKeeper(randomness)
         self._pool = self._make_pool(pool_size - pool_size // 2, _CONNECTION)
         self._questions = self._make_pool(
             max(2, pool_size // 2), {**_CONNECTION, "options": _QUESTION_OPTIONS, "prepare_threshold": 0}
@@ -311,6 +315,7 @@ class Database:
             # at the latest the next ping, starts a new one: the database is found as soon as it is back.
             reconnect_timeout=_PATIENCE_WHEN_AWAY_SECONDS,
             reconnect_failed=self._note_absence,
+            configure=self._recognise,
             open=False,
         )
 
@@ -321,9 +326,24 @@ class Database:
             DatabaseUnavailable: nothing answers at the URL.
 
         """
+        # By a connection of its own at first: after a large dump was loaded it takes longer than the pool waits.
+        with suppress(psycopg.OperationalError):
+            async with await AsyncConnection.connect(self._url, **_CONNECTION) as connection:
+                await self._recognise(connection)
         with translated():
             await self._pool.open(wait=True, timeout=10.0)
             await self._questions.open(wait=True, timeout=10.0)
+
+    async def _recognise(self, connection: AsyncConnection[Any]) -> None:
+        """See to it, before a connection is used, that the epoch is that of the history it leads to."""
+        tx = Tx(connection, self._clock, self._randomness, self._keyring, server_call("server/recognise"))
+        origin = await self._epochs.origin(tx)
+        if origin is None or origin.is_known:
+            return
+        async with connection.transaction():
+            await tx.open()
+            await self._epochs.settle(tx, origin)
+            await tx.close()
 
     async def close(self) -> None:
         """Give all connections back."""
@@ -422,7 +442,7 @@ class Database:
             ((epoch, xid, done),) = await _rows(connection, statement, parameters)
         if not done:
             return None
-        self.on_commit(Change(xid, nodes))
+        self.on_commit(Change(xid, nodes, event.type not in NOT_OF_TOKENS))
         answer.revision = f"{epoch}.{xid}"  # type: ignore[attr-defined]  # mutations answer with one
         return answer
 
@@ -441,7 +461,12 @@ class Database:
         """Connect once more, to hear of notifications: not through the pool, and not through PgBouncer."""
         with translated():
             connection = await AsyncConnection.connect(self._url, **_CONNECTION)
-            await connection.execute(b'LISTEN "' + channel.encode() + b'"')
+            try:
+                await self._recognise(connection)
+                await connection.execute(b'LISTEN "' + channel.encode() + b'"')
+            except BaseException:
+                await connection.close()
+                raise
             return connection
 
     @asynccontextmanager

@@ -44,6 +44,11 @@ class EventType(StrEnum):
     INVITATION_REVOKED = "invitation-revoked"
     SIGNING_KEY_CREATED = "signing-key-created"
     SIGNING_KEY_REVOKED = "signing-key-revoked"
+    DATABASE_RESTORED = "database-restored"
+
+
+NOT_OF_TOKENS = (EventType.RELATIONSHIPS_CHANGED, EventType.PERMISSION_MODEL_WRITTEN)
+"""What no token depends on. All other events that name nodes are of accounts, sessions and keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,8 @@ class Change:
 
     xid: int
     nodes: Sequence[int]
+    concerns_tokens: bool = False
+    """Whether tokens depend on one of them."""
 
 
 class Outcome(StrEnum):

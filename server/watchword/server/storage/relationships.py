@@ -35,9 +35,15 @@ DELETE = """
     ) AS given (object, relation, subject, subject_relation)
     WHERE r.object = given.object AND r.relation = given.relation AND r.subject = given.subject
         AND r.subject_relation = given.subject_relation{where}
+    RETURNING r.object, r.relation,
+        r.subject || CASE r.subject_relation WHEN '' THEN '' ELSE '#' || r.subject_relation END AS subject
 """
 # All of a write in one statement and one transaction; nothing happens if the model by which it was checked is in force
 # no longer.
+# The event is numbered when all rows are written and deleted, and so while they are locked: of two changes of a
+# relationship the later one has the higher number. It tells as deleted only what was there: who replays the log would
+# lose what somebody else was just writing. These are aggregates in FROM, for what stands among the values may be worked
+# out after the number.
 WRITE = Statement(
     text(f"""
 WITH guard AS MATERIALIZED (
@@ -45,7 +51,7 @@ WITH guard AS MATERIALIZED (
         (SELECT model_id FROM permission_models ORDER BY sequence DESC LIMIT 1), CAST(:starter AS uuid)
     )
 ),
-written AS ({UPSERT.format(where=" WHERE EXISTS (SELECT FROM guard)")}),
+written AS ({UPSERT.format(where=" WHERE EXISTS (SELECT FROM guard)")} RETURNING true),
 deleted AS ({DELETE.format(where=" AND EXISTS (SELECT FROM guard)")}),
 event AS (
     INSERT INTO events (
@@ -54,8 +60,11 @@ event AS (
     SELECT CAST(:event_event_time AS timestamptz), CAST(:event_type AS text), CAST(:event_outcome AS text),
         CAST(:event_actor AS text), CAST(:event_intermediary AS text), CAST(:event_organization AS text),
         CAST(:event_objects AS text[]), CAST(:event_nodes AS bigint[]), CAST(:event_request_id AS text),
-        CAST(:event_source AS text), CAST(:event_payload AS jsonb)
-    FROM guard
+        CAST(:event_source AS text),
+        CAST(:event_payload AS jsonb) || jsonb_strip_nulls(jsonb_build_object('deleted', gone.told))
+    FROM guard, (SELECT count(*) FROM written) AS there, (
+        SELECT jsonb_agg(object || '#' || relation || '@' || subject) AS told FROM deleted
+    ) AS gone
 ),
 answer AS (
     INSERT INTO answers (request_key, request_mac, answer_sealed, create_time, xid)
@@ -177,11 +186,11 @@ class Relationships:
     def __init__(self, reader: "Reader") -> None:
         self._reader = reader
 
-    async def write(self, writes: Sequence[Relationship], deletes: Sequence[Key] = ()) -> int:
-        """Write and delete; return how many were deleted. What is written and exists is replaced."""
+    async def write(self, writes: Sequence[Relationship], deletes: Sequence[Key] = ()) -> list[Key]:
+        """Write and delete; return what was there to delete. What is written and exists is replaced."""
         if writes:
             await self._reader.run(_UPSERT, **columns(writes))
-        return await self._reader.run(_DELETE, **deleted_columns(deletes)) if deletes else 0
+        return await self._reader.all(Key, _DELETE, **deleted_columns(deletes)) if deletes else []
 
     async def exists(self, asked: Filter) -> bool:
         """Whether there is one that has not expired."""

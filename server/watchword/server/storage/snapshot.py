@@ -5,6 +5,7 @@ snapshot.
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 from sqlalchemy import BigInteger, Text, cast, func, select
 
@@ -18,6 +19,9 @@ HORIZON = cast(cast(func.pg_snapshot_xmin(func.pg_current_snapshot()), Text), Bi
 
 XID = cast(cast(func.pg_current_xact_id(), Text), BigInteger).label("xid")
 """The id of this transaction, which writes."""
+
+FROZEN: Final = 2
+"""PostgreSQL's own id of transactions that are before all others: here of those before the epoch."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,9 @@ deployment = Table(
     Column("only", Boolean, primary_key=True, server_default=text("true")),
     Column("epoch", Text, nullable=False),
     Column("bootstrap_time", DateTime(timezone=True)),
+    # Where the history came from when the epoch began (history.py).
+    Column("system_identifier", BigInteger),
+    Column("timeline_id", Integer),
     CheckConstraint('"only"', name="deployment_is_one_row"),
 )
 
@@ -222,6 +225,12 @@ events = Table(
     CheckConstraint("outcome in ('success', 'failure')", name="events_outcome"),
 )
 Index("events_by_xid", events.c.xid)
+# For what tokens depend on (watched.py): few events, among any number of changes of relationships.
+Index(
+    "events_of_tokens",
+    events.c.xid,
+    postgresql_where=text("nodes <> '{}' AND type NOT IN ('relationships-changed', 'permission-model-written')"),
+)
 
 # The first answers to mutations, for retries. The key is a hash, the answer is sealed under a key made from
 # the request id, which is kept nowhere: who reads the database reads no answer.

@@ -14,10 +14,10 @@ export PIP_CONSTRAINT := constraints.txt
 export PIP_BUILD_CONSTRAINT := constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install run test test-slow bench bench-quick check format generate sync baseline upgrade image clean
+.PHONY: help install run example-django example-fastapi example-flask example-grpc test test-slow bench bench-quick check format generate sync baseline upgrade image clean
 
 help: ## Show this help
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-11s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+[a-z -]*:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-11s %s\n", $$1, $$2}'
 
 install: $(INSTALLED) ## Make .venv with everything needed, in the versions of constraints.txt
 
@@ -29,6 +29,12 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 run: $(INSTALLED) ## Serve on 127.0.0.1:7420, with a PostgreSQL of its own in .watchword
 	$(BIN)/watchword serve
+
+example-django example-fastapi example-flask: example-%: $(INSTALLED) ## Serve an example application beside `make run`
+	$(BIN)/python -m examples.$*_app
+
+example-grpc: $(INSTALLED) ## The same for a service that is called by gRPC
+	$(BIN)/python -m examples.grpc_service
 
 test: $(INSTALLED) ## Run the tests but the slow ones
 	$(BIN)/pytest -m "not slow"

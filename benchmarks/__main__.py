@@ -11,30 +11,45 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 import uvloop
 
-from benchmarks import limits, machine, peers, permissions, report
+from benchmarks import limits, machine, peers, permission_report, permissions, report
 from benchmarks.deployment import ROOT, postgres
+from benchmarks.feed import measure as feed
+from benchmarks.feed import report as feed_report
 from benchmarks.results import FULL, QUICK, Results, Settings
 
-PARTS = ("limits", "peers", "permissions")
+PARTS = ("limits", "peers", "permissions", "feed")
+REPORTS = {"permissions": permission_report.report, "feed": feed_report.report}
 
 
-def run(settings: Settings, parts: Sequence[str], *, command: str, folder: Path) -> Results:
+def run(settings: Settings, parts: Sequence[str], *, command: str, folder: Path) -> dict[str, Results]:
     """Measure, show and write."""
+    with postgres() as server:
+        about = machine.describe(server.version())
+        measured: dict[str, Results] = {}
+        if set(parts) & {"limits", "peers", "permissions"}:
+            measured["permissions"] = results = _results(settings)
+            if "limits" in parts:
+                uvloop.run(limits.measure(server, settings, results))
+            if "peers" in parts:
+                peers.measure(server, settings, results)
+            if "permissions" in parts:
+                uvloop.run(permissions.measure(server, settings, results))
+        if "feed" in parts:
+            measured["feed"] = results = _results(settings)
+            uvloop.run(feed.measure(server, settings, results))
+    for name, results in measured.items():
+        chosen = REPORTS[name](settings)
+        content = report.document(chosen, settings, results, about, command=command)
+        sys.stdout.write(report.tables(chosen, results))
+        for file in report.write(folder, chosen, settings, results, content):
+            results.say(f"written: {file.name}")
+    return measured
+
+
+def _results(settings: Settings) -> Results:
     results = Results()
     if settings.name != FULL.name:
         results.note(f"This was a {settings.name} run: small worlds and short loops. The targets are for a full one.")
-    with postgres() as server:
-        about = machine.describe(server.version())
-        if "limits" in parts:
-            uvloop.run(limits.measure(server, settings, results))
-        if "peers" in parts:
-            peers.measure(server, settings, results)
-        if "permissions" in parts:
-            uvloop.run(permissions.measure(server, settings, results))
-    content = report.document(settings, results, about, command=command)
-    sys.stdout.write(report.tables(settings, results))
-    for file in report.write(folder, settings, results, content):
-        results.say(f"written: {file.name}")
     return results
 
 

@@ -1,4 +1,4 @@
-"""What is held against what, and what it should come to. Add a row here, and it stands in the report.
+"""The report of permissions: what is held against what, and what it should come to. Add a row, and it stands there.
 
 Each row names one figure of ours, the limit that it runs into, the peer's figure for the same, and the target.
 """

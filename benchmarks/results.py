@@ -10,6 +10,7 @@ from benchmarks.load import Pace, Timing
 CALLS = "calls/s"
 CHECKS = "checks/s"
 MILLISECONDS = "ms"
+MICROSECONDS = "us"
 RATE_UNITS = frozenset({CALLS, CHECKS, "rows/s"})
 """Of these more is better; of everything else (milliseconds, bytes, MiB) less is."""
 
@@ -55,6 +56,18 @@ class Settings:
     """How many different ones of each kind a cold loop asks."""
     wide: int
     """How many different ones are asked of a warm server, to fill its cache."""
+    kept_calls: int
+    """How often what the SDK keeps is asked for."""
+    tokens: int
+    """How many access tokens are shown for the first time."""
+    misses: int
+    """How many questions are asked that nothing is kept of."""
+    processes: int
+    """How many follow the feed while answers are taken back."""
+    streams: int
+    """How many follow it in few processes, and idly."""
+    take_backs: int
+    """How many answers of each kind are taken back."""
     people: int = 10
     """Of how many ordinary people the lists are asked for; what each must see is worked out from the whole world."""
 
@@ -69,6 +82,12 @@ FULL = Settings(
     verified=200,
     questions=4000,
     wide=40_000,
+    kept_calls=100_000,
+    tokens=400,
+    misses=16_000,
+    processes=100,
+    streams=1_000,
+    take_backs=60,
 )
 QUICK = Settings(
     name="quick",
@@ -80,6 +99,12 @@ QUICK = Settings(
     verified=100,
     questions=1000,
     wide=4000,
+    kept_calls=10_000,
+    tokens=40,
+    misses=800,
+    processes=4,
+    streams=40,
+    take_backs=5,
 )
 
 
@@ -89,6 +114,8 @@ class Results:
 
     figures: dict[str, Figure] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    spreads: dict[str, list[float]] = field(default_factory=dict)
+    """Milliseconds of single events, to be shown as histograms."""
     progress: TextIO = field(default=sys.stderr, repr=False)
     _began: float = field(default_factory=time.monotonic)
 

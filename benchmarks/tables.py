@@ -105,3 +105,26 @@ def figure_table(figures: Mapping[str, Figure]) -> str:
 
 
 _PROCESSES = ("server", "postgres", "client")
+
+
+_BOUNDS_MS = (1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 50, 100, 200, 500, 1000)
+_BAR = 40
+
+
+def histogram(title: str, milliseconds: Sequence[float]) -> str:
+    """Show how values spread, from the first class that holds any to the last."""
+    rows: list[tuple[str, int]] = []
+    low = 0
+    for high in _BOUNDS_MS:
+        rows.append((f"{low} to {high} ms", sum(low < value <= high for value in milliseconds)))
+        low = high
+    rows.append((f"over {low} ms", sum(value > low for value in milliseconds)))
+    held = [number for number, (_, count) in enumerate(rows) if count]
+    most = max((count for _, count in rows), default=0)
+    return table(
+        [title, "number", "share", ""],
+        [
+            [name, f"{count:,}", f"{count / len(milliseconds):.1%}", "#" * round(_BAR * count / most)]
+            for name, count in (rows[held[0] : held[-1] + 1] if held else ())
+        ],
+    )

@@ -53,6 +53,15 @@ def metadata(watchword_server: LocalServer) -> tuple[tuple[str, str], ...]:
     return (("authorization", f"Bearer {watchword_server.api_key}"),)
 
 
+@pytest.fixture(scope="session")
+def two_servers() -> Iterator[Any]:
+    """Two server processes on one database, as `guaranteed.Servers`; for tests that leave both as they were."""
+    from guaranteed import servers
+
+    with servers() as made:
+        yield made
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     """Add the server's incidents to the report of a test that failed."""

@@ -23,8 +23,9 @@ ROOT = Path(__file__).parents[1]
 def environment(server: LocalServer, **settings: str) -> dict[str, str]:
     """What an example finds around it."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("WATCHWORD_", "DOCUMENTS_"))}
-    found = {"WATCHWORD_ADDRESS": server.address, "WATCHWORD_API_KEY": server.api_key, "PYTHONPATH": str(ROOT)}
-    found["PYTHONUNBUFFERED"] = "1"
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    found = {"WATCHWORD_ADDRESS": server.address, "WATCHWORD_API_KEY": server.api_key}
+    found |= {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
     return {**clean, **found, **settings}
 
 
@@ -57,7 +58,8 @@ def serving(command: Callable[[str], list[str]], *, env: dict[str, str], cwd: Pa
             yield site
             process.terminate()
             assert process.wait(timeout=30) is not None
-            assert not _group_lives(process.pid), "it left processes behind"
+            # Helpers of Python's own end when they notice that the process has.
+            until(lambda: not _group_lives(process.pid), "it has left no process behind")
             with socket.create_server(("127.0.0.1", int(address.rpartition(":")[2]))):
                 pass  # the port is free
         finally:

@@ -83,6 +83,7 @@ METHODS = {
     "Own": AUTHENTICATED,
 }
 DECLARED = {f"/probe.v1.Probe/{name}": rule for name, rule in METHODS.items()}
+_THREADS = 4
 FORGOTTEN = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 
 
@@ -228,12 +229,16 @@ def _add(server: Any, probe: Probe, more: Callable[..., Any]) -> int:
 @contextmanager
 def served_in_threads(client: Client) -> Iterator[Served]:
     probe = Threads(client)
-    server = grpc.server(ThreadPoolExecutor(4), interceptors=[ServerInterceptor(client, DECLARED)])
+    server = grpc.server(ThreadPoolExecutor(_THREADS), interceptors=[ServerInterceptor(client, DECLARED)])
     port = _add(server, probe, lambda _request, _context: probe.seen.append("forgotten"))
     server.start()
-    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield Served(f"127.0.0.1:{port}", probe, channel)
-    server.stop(None).wait()
+    try:
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            yield Served(f"127.0.0.1:{port}", probe, channel)
+    finally:
+        for _ in range(_THREADS):  # a handler that waits would keep the process from ending
+            probe.outgoing.put(None)
+        server.stop(None).wait()
 
 
 @contextmanager

@@ -10,14 +10,16 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal, TypeVar
 
 import psycopg
 from conftest import PASSWORD
-from deployment import Deployment, free_port, seconds_until
+from deployment import Deployment, deployment, free_port, seconds_until
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.types.json import Json
 from tcp_proxy import TcpProxy
 
 from watchword.client import (
@@ -70,6 +72,14 @@ def take(client: Client, *texts: str) -> str:
     return client.relationships.write(deletes=list(map(relationship, texts)))
 
 
+@cache
+def _loop() -> asyncio.AbstractEventLoop:
+    """The event loop of all asynchronous clients: gRPC does not take well to one that is closed."""
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, daemon=True).start()
+    return loop
+
+
 class Sdk:
     """A client of either kind, used in a blocking way from any thread."""
 
@@ -77,9 +87,7 @@ class Sdk:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._client: Any
         if kind == "async":
-            self._loop = asyncio.new_event_loop()
-            self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-            self._thread.start()
+            self._loop = _loop()
             self._client = AsyncClient(address, api_key=api_key, **options)
         else:
             self._client = Client(address, api_key=api_key, **options)
@@ -106,6 +114,9 @@ class Sdk:
     def observe(self, revision: str) -> None:
         self._client.observe(revision)
 
+    def at_least(self, revision: str) -> AbstractContextManager[None]:
+        return self._client.at_least(revision)
+
     @property
     def writer(self) -> Any:
         """The client itself, for what else it can do; blocking."""
@@ -117,7 +128,11 @@ class Sdk:
 
     @property
     def following(self) -> Any:
-        return self._run(lambda: self._client._guard._lives.get().knowledge.following)
+        return self._live.knowledge.following
+
+    @property
+    def _live(self) -> Any:
+        return self._run(self._client._guard._lives.get)
 
     def passed(self, revision: str) -> bool:
         """Whether the feed has come past a revision."""
@@ -126,14 +141,16 @@ class Sdk:
         return snapshot is not None and snapshot.epoch == found[0] and snapshot.sees(found[1])
 
     def wait_until_passed(self, revision: str) -> None:
-        seconds_until(lambda: self.passed(revision), within=10)
+        """Wait until its feed has come past a revision; do not wait for the next ping that is due."""
+
+        def asked_anew() -> bool:
+            self._run(self._live.feed.start)
+            return self.passed(revision)
+
+        seconds_until(asked_anew, within=10)
 
     def close(self) -> None:
         self._run(self._client.close)
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
-            self._loop.close()
 
     def _run(self, call: Callable[[], Any]) -> Any:
         if self._loop is None:
@@ -300,8 +317,8 @@ def held_open(database_url: str, *, grants: tuple[str, ...] = (), takes: tuple[s
             )
         connection.execute(
             "INSERT INTO events (event_time, type, outcome, actor, objects, nodes, request_id, source, payload)"
-            " VALUES (now(), 'relationships-changed', 'success', 'service:test', '{}', %s, 'test', 'test', '{}')",
-            (nodes,),
+            " VALUES (now(), 'relationships-changed', 'success', 'service:test', '{}', %s, 'test', 'test', %s)",
+            (nodes, Json({"written": list(grants), "deleted": list(takes)})),
         )
         row = connection.execute("SELECT pg_current_xact_id()::text, epoch FROM deployment").fetchone()
         assert row is not None
@@ -353,3 +370,11 @@ def second_server(whole: Deployment, *, database_url: str = "") -> Iterator[str]
     finally:
         process.kill()
         process.communicate()
+
+
+@contextmanager
+def servers() -> Iterator[Servers]:
+    """Two servers that know the model."""
+    with deployment() as made, second_server(made) as other, made.client() as client:
+        client.permissions.write_model(dsl=MODEL)
+        yield Servers(made, made.address, other)

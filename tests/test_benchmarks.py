@@ -12,11 +12,20 @@ import pytest
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT))
 
+from benchmarks import permission_report  # noqa: E402
 from benchmarks.comparisons import Comparison, Target, comparisons, growth  # noqa: E402
+from benchmarks.feed import report as feed_report  # noqa: E402
 from benchmarks.load import Pace, Timing, median, quantile, timing  # noqa: E402
 from benchmarks.results import FULL, QUICK, Figure, Results, Settings, label, ratio  # noqa: E402
 from benchmarks.specials import DEPTH, Specials, reader, seen_by_reader  # noqa: E402
-from benchmarks.tables import comparison_table, figure_table, growth_table, number, table  # noqa: E402
+from benchmarks.tables import (  # noqa: E402
+    comparison_table,
+    figure_table,
+    growth_table,
+    histogram,
+    number,
+    table,
+)
 from benchmarks.world import KINDS, Relationship, World, batches  # noqa: E402
 
 
@@ -227,6 +236,19 @@ def test_growth_and_all_figures_as_tables():
     assert figure_table(figures).count("8.00") == 2
 
 
+def test_a_histogram_begins_and_ends_with_what_there_is():
+    lines = histogram("taken back", [1.5, 2.5, 2.6, 2.7, 5000]).splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+    assert cells[0] == ["1 to 2 ms", "1", "20.0%", "#" * 13]
+    assert cells[1] == ["2 to 3 ms", "3", "60.0%", "#" * 40]
+    assert cells[-1][:2] == ["over 1000 ms", "1"]
+    assert sum(int(row[1]) for row in cells) == 5
+
+
+def test_a_histogram_of_nothing():
+    assert len(histogram("nothing", []).splitlines()) == 2
+
+
 def test_sizes_as_people_say_them():
     assert [label(size) for size in (1_000_000, 100_000, 10_000, 1500)] == ["1M", "100k", "10k", "1500"]
 
@@ -242,19 +264,37 @@ def test_figures_are_told_as_they_come():
 @pytest.mark.slow
 def test_the_whole_benchmark_runs(tmp_path):
     """With the smallest world and the shortest loops; in a process of its own, as it starts PostgreSQL by a fork."""
-    tiny = Settings("tiny", (1000,), Pace(0.02, 1), 500, 300, (20, 100), 20, 40, 100, 2)
+    tiny = Settings(
+        name="tiny",
+        sizes=(1000,),
+        pace=Pace(0.02, 1),
+        members=500,
+        documents=300,
+        visible=(20, 100),
+        verified=20,
+        questions=40,
+        wide=100,
+        kept_calls=100,
+        tokens=3,
+        misses=64,
+        processes=2,
+        streams=8,
+        take_backs=2,
+        people=2,
+    )
     program = f"""
 from pathlib import Path
 from benchmarks.__main__ import run
 from benchmarks.results import Pace, Settings
-run({tiny!r}, ["limits", "permissions"], command="a test", folder=Path({str(tmp_path)!r}))
+run({tiny!r}, ["limits", "permissions", "feed"], command="a test", folder=Path({str(tmp_path)!r}))
 """
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False, timeout=100
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    written = json.loads((tmp_path / "permissions-tiny.json").read_text())
-    measured = {row.ours for row in comparisons(tiny)}
-    assert measured <= set(written["figures"])
+    for report in (permission_report.report(tiny), feed_report.report(tiny)):
+        written = json.loads((tmp_path / f"{report.name}-tiny.json").read_text())
+        measured = {row.ours for row in report.comparisons}
+        assert measured <= set(written["figures"])
+        assert str(ROOT) not in (tmp_path / f"{report.name}-tiny.md").read_text()
     assert "Watchword" in done.stdout
-    assert str(ROOT) not in (tmp_path / "permissions-tiny.md").read_text()

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from watchword.cli.explanation import MAX_NEAREST, explanation_lines
+from watchword.client.explanation import MAX_NEAREST, explanation_lines
 from watchword.server.permissions.checks import require_sound
 from watchword.server.permissions.dsl import parse_dsl
 from watchword.server.permissions.engine import Engine

@@ -130,7 +130,8 @@ def test_the_header_is_read_as_browsers_write_it(header: str, found: dict[str, s
 )
 def test_a_name_with_another_blank_is_another_name(blank: str):
     # To a browser these do not begin with "__Host-", so it takes them from a subdomain.
-    assert "__Host-a" not in parse_cookies(f"{blank}__Host-a=1; __Host-a{blank}=1")
+    for name in (f"{blank}__Host-a", f"__Host-a{blank}"):
+        assert "__Host-a" not in parse_cookies(f"{name}=1")
 
 
 @given(st.text(st.characters(exclude_categories=())))

@@ -2,75 +2,98 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 import httpx
 import pytest
 from conftest import PASSWORD
-from deployment import free_port, seconds_until
+from example_process import ROOT, environment, serving, until
 
 from watchword.client import Client
 from watchword.client.testing import LocalServer
 
-ROOT = Path(__file__).parents[1]
 APP = "examples.django_app"
-SERVERS = {
-    "gunicorn": ["gunicorn", "--preload", "--workers=2", "--bind={address}", f"{APP}.servers:wsgi"],
-    "uvicorn": ["uvicorn", "--workers=2", "--host={host}", "--port={port}", f"{APP}.servers:asgi"],
-    "runserver": [APP, "{address}"],
-}
-WITHIN = 5.0
-EVIL = "<script>alert(1)</script>"
+TOKENS = ("watchword-access", "watchword-refresh")
+EVIL = "</title></textarea><script>alert(1)</script>"
 
 
-@contextmanager
-def serving(command: list[str], server: LocalServer, folder: Path) -> Iterator[str]:
-    """Run a server of the application, and give its URL once it answers; nothing is left of it."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("WATCHWORD_", "DJANGO_"))}
-    watchword = {"WATCHWORD_ADDRESS": server.address, "WATCHWORD_API_KEY": server.api_key}
-    environment = {**clean, **watchword, "DOCUMENTS_DATABASE": str(folder / "documents.sqlite3")}
-    subprocess.run([sys.executable, "-m", APP, "prepare"], cwd=ROOT, env=environment, check=True)
-    port = str(free_port())
-    told = [each.format(host="127.0.0.1", port=port, address=f"127.0.0.1:{port}") for each in command]
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen([sys.executable, "-m", *told], cwd=ROOT, env=environment, stdout=log, stderr=log)
-    try:
-        url = f"http://127.0.0.1:{port}"
-        seconds_until(lambda: process.poll() is not None or is_ready(url), within=30)
-        assert process.poll() is None, (folder / "log").read_text()[-3000:]
-        yield url
-    finally:
-        process.terminate()
+def gunicorn(address: str) -> list[str]:
+    return ["gunicorn", "--preload", "--workers=2", f"--bind={address}", f"{APP}.servers:wsgi"]
+
+
+def uvicorn(address: str) -> list[str]:
+    return ["uvicorn", "--workers=2", f"--port={address.rpartition(':')[2]}", f"{APP}.servers:asgi"]
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """The application, and the two processes that serve it."""
+
+    url: str
+    workers: tuple[int, ...]
+
+    @contextmanager
+    def only(self, worker: int) -> Iterator[None]:
+        """Let one worker serve, and the other wait."""
+        (other,) = set(self.workers) - {worker}
+        os.kill(other, signal.SIGSTOP)
         try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            yield
+        finally:
+            os.kill(other, signal.SIGCONT)
 
 
-def is_ready(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/ready").status_code == 200
-    except httpx.TransportError:
-        return False
+@pytest.fixture(scope="module")
+def env(watchword_server: LocalServer, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What the application finds around it, once it is prepared."""
+    watchword_server.reset()
+    with Client(watchword_server.address, api_key=watchword_server.api_key) as client:
+        for name in ("ana", "ben"):
+            client.users.create(username=name, password=PASSWORD)
+    database = tmp_path_factory.mktemp("django") / "documents.sqlite3"
+    env = environment(watchword_server, DOCUMENTS_DATABASE=str(database))
+    subprocess.run([sys.executable, "-m", APP, "prepare"], cwd=ROOT, env=env, check=True)
+    return env
+
+
+@pytest.fixture(scope="module", params=[gunicorn, uvicorn], ids=["gunicorn", "uvicorn"])
+def site(request: pytest.FixtureRequest, env: dict[str, str]) -> Iterator[Site]:
+    with serving(request.param, env=env) as served:
+        workers: set[int] = set()
+
+        def ask(_number: int) -> None:
+            response = httpx.get(f"{served.url}/ready", timeout=20)
+            if response.status_code == 200:
+                workers.add(response.json()["process"])
+
+        def all_are_seen() -> bool:
+            with ThreadPoolExecutor(8) as threads:
+                list(threads.map(ask, range(8)))
+            return len(workers) == 2
+
+        until(all_are_seen, "both workers have a live feed")
+        yield Site(served.url, tuple(workers))
 
 
 class Person:
-    """Somebody at a browser. Every request has a connection of its own, so any worker may get it."""
+    """Somebody at a browser. Every request has a connection of its own, so that any worker may get it."""
 
-    def __init__(self, url: str, cookies: Any = None) -> None:
+    def __init__(self, url: str) -> None:
         limits = httpx.Limits(max_keepalive_connections=0)
-        headers = {"accept": "text/html"}
-        self.http = httpx.Client(base_url=url, limits=limits, headers=headers, cookies=cookies, timeout=20)
+        headers = {"accept": "text/html,*/*;q=0.8"}
+        self.http = httpx.Client(base_url=url, limits=limits, headers=headers, timeout=20)
 
     def get(self, path: str) -> httpx.Response:
         return self.http.get(path)
+
+    def status(self, path: str) -> int:
+        return self.get(path).status_code
 
     def submit(self, path: str, on: str = "/", **fields: str) -> httpx.Response:
         """Fill in a form of a page and send it."""
@@ -79,32 +102,21 @@ class Person:
         (token, *_) = re.findall(r'name="csrfmiddlewaretoken" value="(\w+)"', page.text)
         return self.http.post(path, data={"csrfmiddlewaretoken": token, **fields})
 
-    def sign_in(self, name: str) -> httpx.Response:
-        return self.submit("/sign-in", on="/sign-in", name=name, password=PASSWORD)
+    def sign_in(self, name: str, password: str = PASSWORD, path: str = "/sign-in") -> httpx.Response:
+        return self.submit(path, on="/sign-in", name=name, password=password)
 
-    def statuses(self, path: str) -> set[int]:
-        """What all workers say, most likely."""
-        return {self.get(path).status_code for _ in range(12)}
-
-    def until(self, statuses: set[int], path: str) -> None:
-        seconds_until(lambda: self.statuses(path) == statuses, within=WITHIN)
-
-
-@pytest.fixture(params=["gunicorn", "uvicorn"])
-def url(request: pytest.FixtureRequest, watchword: Client, watchword_server: LocalServer, tmp_path: Path) -> Any:
-    for name in ("ana", "ben"):
-        watchword.users.create(username=name, password=PASSWORD)
-    with serving(SERVERS[request.param], watchword_server, tmp_path) as url:
-        seconds_until(lambda: len({httpx.get(f"{url}/ready").json()["process"] for _ in range(8)}) == 2, within=30)
-        yield url
+    def create(self, title: str) -> str:
+        response = self.submit("/documents", title=title)
+        assert response.status_code == 302, response.text
+        return response.headers["location"]
 
 
 @pytest.fixture
-def person(url: str) -> Iterator[Callable[..., Person]]:
+def person(site: Site) -> Iterator[Callable[..., Person]]:
     people: list[Person] = []
 
-    def make(name: str = "", cookies: Any = None) -> Person:
-        people.append(Person(url, cookies))
+    def make(name: str = "") -> Person:
+        people.append(Person(site.url))
         if name:
             assert people[-1].sign_in(name).status_code == 302
         return people[-1]
@@ -114,75 +126,100 @@ def person(url: str) -> Iterator[Callable[..., Person]]:
         each.http.close()
 
 
-def test_people_share_documents_and_take_them_back(person: Callable[..., Person], watchword: Client):
+def test_people_sign_in_through_the_form(person: Callable[..., Person]):
     visitor = person()
     assert visitor.get("/").headers["location"] == "/sign-in?next=%2F"
     forged = visitor.http.post("/sign-in", data={"name": "ana", "password": PASSWORD})
-    refused = visitor.submit("/sign-in", on="/sign-in", name="ana", password="wrong")
-    assert (forged.status_code, refused.status_code) == (403, 401)
-    lured = visitor.submit("/sign-in?next=https://evil.example.com", on="/sign-in", name="ana", password=PASSWORD)
-    assert (lured.status_code, lured.headers["location"]) == (302, "/")
-
-    ana, ben = person("ana"), person("ben")
-    created = ana.submit("/documents", title=EVIL)
-    document = created.headers["location"]
-    # The writer sees its own write at once, whichever worker is asked.
-    assert ana.statuses(document) == {200}
-    for page in (ana.get("/").text, ana.get(document).text):
-        assert EVIL not in page
-        assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
-    assert document not in ben.get("/").text
-    assert ben.statuses(document) == {403}
-
-    shared = ana.submit(f"{document}/share", on=document, name="ben", relation="viewer")
-    assert (shared.status_code, "watchword-revision" in shared.headers) == (302, True)
-    ben.until({200}, document)
-    assert document in ben.get("/").text
-    assert ben.get(f"{document}/text").status_code == 200
-    assert ben.submit(f"{document}/edit", text="Ben's").status_code == 403
-    assert ben.submit(f"{document}/share", name="ben", relation="editor").status_code == 403
-
-    assert ana.submit(f"{document}/unshare", on=document, name="ben").status_code == 302
-    for path in (document, f"{document}/text", f"/api{document}"):
-        ben.until({403}, path)
+    assert (forged.status_code, visitor.sign_in("ana", "wrong").status_code) == (403, 401)
+    assert not set(TOKENS) & set(visitor.http.cookies)
+    for elsewhere in ("https://evil.example.com", "//evil.example.com", "javascript:alert(1)"):
+        response = visitor.sign_in("ana", path=f"/sign-in?next={elsewhere}")
+        assert (response.status_code, response.headers["location"]) == (302, "/")
+    assert visitor.sign_in("ana", path="/sign-in?next=/ready").headers["location"] == "/ready"
 
 
-def test_programs_need_no_csrf_token_and_browsers_do(person: Callable[..., Person], url: str, watchword: Client):
+def test_what_people_write_runs_in_nobodys_page(person: Callable[..., Person]):
     ana = person("ana")
-    document = ana.submit("/documents", title="Plans").headers["location"]
-    change = {"title": "Plans", "text": "Dig"}
+    document = ana.create(EVIL)
+    assert ana.submit(f"{document}/edit", on=document, text=EVIL).status_code == 302
+    for page in (ana.get("/").text, ana.get(document).text):
+        assert "<script>" not in page
+        assert "&lt;/title&gt;&lt;/textarea&gt;&lt;script&gt;alert(1)&lt;/script&gt;" in page
+
+
+def test_every_worker_takes_back_what_another_one_did(person: Callable[..., Person], site: Site):
+    ana, ben = person("ana"), person("ben")
+    document = ana.create("Plans")
+    first, second = site.workers
+    for one, other in ((first, second), (second, first)):
+        with site.only(other):
+            assert document not in ben.get("/").text
+            assert ben.status(document) == 403  # and remembers that
+        with site.only(one):
+            shared = ana.submit(f"{document}/share", on=document, name="ben", relation="viewer")
+            assert (shared.status_code, "watchword-revision" in shared.headers) == (302, True)
+            assert ben.status(document) == 200
+        with site.only(other):
+            until(lambda: ben.status(document) == 200, "the grant has arrived", within=5)
+            assert document in ben.get("/").text
+            assert (ben.status(f"{document}/text"), ben.status(f"/api{document}")) == (200, 200)
+            assert ben.submit(f"{document}/edit", text="Ben's").status_code == 403
+            assert ben.submit(f"{document}/share", name="ben", relation="editor").status_code == 403
+        with site.only(one):
+            assert ana.submit(f"{document}/unshare", on=document, name="ben").status_code == 302
+            assert ben.status(document) == 403
+        with site.only(other):
+            until(lambda: ben.status(document) == 403, "it is taken back", within=5)
+            assert (ben.status(f"{document}/text"), ben.status(f"/api{document}")) == (403, 403)
+
+
+def test_who_writes_sees_it_at_once_whichever_worker_is_asked(person: Callable[..., Person], site: Site):
+    ana = person("ana")
+    first, second = site.workers
+    for number in range(4):
+        with site.only(first):
+            document = ana.create(f"Draft {number}")
+        with site.only(second):
+            assert ana.status(document) == 200
+        first, second = second, first
+
+
+def test_programs_need_no_csrf_token_and_browsers_do(person: Callable[..., Person], site: Site):
+    ana = person("ana")
+    document = ana.create("Budget")
+    change = {"title": "Budget", "text": "Dig"}
     assert ana.http.post(f"{document}/edit", data={"text": "forged"}).status_code == 403
     assert ana.http.put(f"/api{document}", json=change).status_code == 403
-    bearer = {"authorization": f"Bearer {watchword.sign_in('ana', password=PASSWORD).access_token}"}
-    assert httpx.put(f"{url}/api{document}", json=change, headers=bearer).json()["text"] == "Dig"
-    assert [each["title"] for each in httpx.get(f"{url}/api/documents", headers=bearer).json()] == ["Plans"]
-    assert httpx.get(f"{url}/api{document}").status_code == 401
+    bearer = {"authorization": f"Bearer {ana.http.cookies['watchword-access']}"}
+    assert httpx.put(f"{site.url}/api{document}", json=change, headers=bearer).json()["text"] == "Dig"
+    assert "Budget" in [each["title"] for each in httpx.get(f"{site.url}/api/documents", headers=bearer).json()]
+    assert httpx.get(f"{site.url}/api{document}").status_code == 401
     assert ana.submit(f"{document}/edit", on=document, text="Dig deeper").status_code == 302
     assert ana.get(f"{document}/text").text == "Dig deeper"
 
 
-def test_who_signs_out_is_signed_out_on_every_worker(person: Callable[..., Person]):
+def test_who_has_signed_out_is_nobody_to_every_worker(person: Callable[..., Person], site: Site):
     ana = person("ana")
-    copied = person(cookies=dict(ana.http.cookies))
-    assert copied.statuses("/") == {200}
-    assert ana.submit("/sign-out").headers["location"] == "/sign-in"
-    assert not [name for name in ana.http.cookies if name in {"watchword-access", "watchword-refresh"}]
-    assert ana.statuses("/") == {302}
-    thief = person(cookies={name: copied.http.cookies[name] for name in ("watchword-access", "watchword-refresh")})
-    # Each time with the stolen cookies: an answer clears them.
-    stolen = dict(thief.http.cookies)
+    stolen = {name: ana.http.cookies[name] for name in TOKENS}
 
-    def ask() -> int:
-        thief.http.cookies = httpx.Cookies(stolen)
-        return thief.get("/").status_code
+    def thief() -> int:
+        return httpx.get(site.url, cookies=stolen, headers={"accept": "text/html"}).status_code
 
-    seconds_until(lambda: {ask() for _ in range(12)} == {302}, within=WITHIN)
+    first, second = site.workers
+    for worker in site.workers:
+        with site.only(worker):
+            assert thief() == 200
+    with site.only(first):
+        assert ana.submit("/sign-out").headers["location"] == "/sign-in"
+        assert not set(TOKENS) & set(ana.http.cookies)
+        assert (ana.status("/"), thief()) == (302, 302)
+    with site.only(second):
+        until(lambda: thief() == 302, "the session has ended", within=5)
 
 
-def test_one_command_serves_it(watchword: Client, watchword_server: LocalServer, tmp_path: Path):
-    watchword.users.create(username="ana", password=PASSWORD)
-    with serving(SERVERS["runserver"], watchword_server, tmp_path) as url:
-        ana = Person(url)
-        assert ana.sign_in("ana").status_code == 302
-        assert "Documents" in ana.get("/").text
+def test_the_command_serves_too(env: dict[str, str]):
+    with serving(lambda address: [APP, address], env=env) as served:
+        assert f"Documents: {served.url}" in served.output()
+        ana = Person(served.url)
+        assert (ana.sign_in("ana").status_code, ana.status("/")) == (302, 200)
         ana.http.close()

@@ -491,7 +491,9 @@ def test_a_page_sets_the_token_anew_if_its_cookie_is_gone(ana: Browser, watchwor
 def test_an_access_token_that_is_over_is_refreshed(ana: Browser, watchword_server: LocalServer):
     before = dict(ana.cookies)
     watchword_server.advance(600)
-    assert ana.get("/me").status_code == 200
+    response = ana.get("/me")
+    assert response.status_code == 200
+    assert len(response.headers.getlist("Set-Cookie")) == 3
     assert ana.cookies[ACCESS] != before[ACCESS]
     assert ana.cookies[REFRESH] != before[REFRESH]
     assert ana.cookies[CSRF] == before[CSRF]  # open pages go on working

@@ -206,7 +206,8 @@ def test_what_is_not_declared_is_for_nobody(place: Served, ana: str, kind: str):
         ({"One": Requires("can_view", "note:{note_id}/{number}")}, "must be an object"),
         ({"One": Requires("can_view", "note:*")}, "must be an object"),
         ({"One": Requires("can_view", "note:a#viewer")}, "must be an object"),
-        ({"One": Requires("", "note:1")}, "the relation is empty"),
+        ({"One": Requires("", "note:1")}, "/One must be declared as"),
+        ({"One": "can_view"}, "/One must be declared as"),
     ],
 )
 def test_mistakes_are_found_when_the_server_starts(changes: dict[str, Any], text: str):

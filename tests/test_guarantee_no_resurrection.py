@@ -172,7 +172,7 @@ def test_an_answer_of_before_a_commit_that_was_held_back(watchword, watchword_se
     with held_open(watchword_server.database_url, takes=(GRANT,)) as revoking:
         for number in range(3):
             # The feed goes on, past transactions that began later.
-            later = grant(watchword, f"document:{number}#viewer@user:other")
+            later = grant(watchword, f"folder:{number}#viewer@user:other")
             reader.wait_until_passed(later)
             assert reader.check(*ASKED)
         hits = reader.status.hits

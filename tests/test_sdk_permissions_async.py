@@ -6,7 +6,6 @@ import uuid
 
 import pytest
 
-from watchword.cli.explanation import explanation_lines
 from watchword.client import (
     AsyncClient,
     CheckAnswer,
@@ -20,6 +19,7 @@ from watchword.client import (
     RelationshipKey,
     errors,
 )
+from watchword.client.explanation import explanation_lines
 
 MODEL = """model
   schema 1.1

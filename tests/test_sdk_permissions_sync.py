@@ -7,7 +7,6 @@ import uuid
 
 import pytest
 
-from watchword.cli.explanation import explanation_lines
 from watchword.client import (
     CheckAnswer,
     CheckError,
@@ -21,6 +20,7 @@ from watchword.client import (
     RelationshipKey,
     errors,
 )
+from watchword.client.explanation import explanation_lines
 
 MODEL = """model
   schema 1.1

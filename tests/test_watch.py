@@ -13,6 +13,7 @@ from permission_rpc import Rpcs, row, text_of
 from watching import Stream, logged, names, opened, replay, told
 from wire import outcome_of
 
+from watchword.client import CredentialsInvalidError
 from watchword.v1 import watch_pb2 as pb
 
 MODEL = """model
@@ -143,6 +144,27 @@ def test_details_of_an_account(rpcs, watchword):
     assert [change.details.type for change in found] == ["session-revoked", "account-disabled"]
     assert found[0].details.objects == [f"session:{session}", f"user:{user.user_id}"]
     assert found[0].details.facts["reason"]
+    assert "personal" not in str(found).lower()
+
+
+def test_nothing_personal_is_told(watchword, channel, metadata):
+    """Of no kind of event: it is sealed in the log, and read by AuditService alone."""
+    one = Stream(channel, metadata, include_details=True)
+    user = watchword.users.create(username="personal-name", email="personal@example.com", password=PASSWORD)
+    session = watchword.sign_in("personal-name", password=PASSWORD).session
+    watchword.sessions.revoke(session.session_id)
+    with pytest.raises(CredentialsInvalidError):
+        watchword.sign_in("personal-name", password="personal password")
+    watchword.users.update(user.user_id, email="personal@other.example", display_name="Personal")
+    watchword.credentials.set_password(user.user_id, new_password="a personal password")
+    watchword.organizations.create("acme", display_name="Personal", owner_user_id=user.user_id)
+    invitation = watchword.organizations.create_invitation("acme", email="personal@example.com")
+    watchword.organizations.accept_invitation(invitation.invitation_token, user_id=user.user_id)
+    watchword.users.suspend(user.user_id, reason="personal")
+    watchword.users.reinstate(user.user_id)
+    watchword.users.delete(user.user_id)
+    found = one.changes()
+    assert len({change.details.type for change in found}) >= 4
     assert "personal" not in str(found).lower()
 
 

@@ -11,10 +11,15 @@ from organization_calls import Refused
 from permission_rpc import refused_by, text_of
 
 from watchword.server.identifiers import node
+from watchword.server.storage.snapshot import Visible
 from watchword.v1 import relationships_pb2
 from watchword.v1 import watch_pb2 as pb
 
 PATH = "/watchword.v1.WatchService/Watch"
+_RECORD = (
+    "INSERT INTO events (event_time, type, outcome, actor, objects, nodes, request_id, source, payload) VALUES"
+    " (now(), 'relationships-changed', 'success', 'x', '{}', %s, 'x', 'x', '{}') RETURNING xid::text::bigint"
+)
 
 
 def opened(channel: grpc.Channel, requests: Iterable[Any], metadata: Any, *, timeout: float = 60) -> Any:
@@ -81,6 +86,21 @@ class Stream:
     def _know(self, checkpoint: str) -> None:
         self.checkpoints.append(checkpoint)
 
+    def resynchronized(self) -> list[pb.Change]:
+        """Read on until the stream has lost its place; give what came before that."""
+        before: list[pb.Change] = []
+        while (message := self.next()).WhichOneof("response") != "resynchronize":
+            before += message.changes.changes
+        self.started = message.resynchronize.started
+        assert not self.started.resumed
+        self._know(self.started.checkpoint)
+        return before
+
+    def read_on(self) -> None:
+        """Read until the stream ends; raises what gRPC raises."""
+        for _ in self._call:
+            pass
+
     def refused(self) -> Refused:
         """Read on until the stream ends with an error."""
         try:
@@ -92,8 +112,7 @@ class Stream:
     def end(self) -> None:
         """Say nothing more, and read until the server ends it in good order."""
         self._requests.put(None)
-        for _ in self._call:
-            pass
+        self.read_on()
 
     def cancel(self) -> None:
         self._call.cancel()
@@ -104,6 +123,23 @@ def names(changes: Iterable[pb.Change], *candidates: str) -> list[set[str]]:
     """Which of the nodes that a test knows each change names."""
     hashes = {node(name): name for name in candidates}
     return [{hashes[hash_] for hash_ in change.nodes if hash_ in hashes} for change in changes]
+
+
+def xids(changes: Iterable[pb.Change]) -> list[int]:
+    """The transactions of changes."""
+    return [change.transaction_id for change in changes]
+
+
+def visible(checkpoint: str) -> Visible:
+    """The snapshot of a checkpoint."""
+    return Visible.parse(checkpoint.partition(".")[2])
+
+
+def record(connection: "psycopg.Connection[Any]", *nodes: int) -> int:
+    """Write an event that names nodes, past the server, as another one does; give its transaction."""
+    row = connection.execute(_RECORD, [list(nodes)]).fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 def logged(database_url: str) -> list[tuple[int, int]]:

@@ -140,9 +140,9 @@ class Knowledge:
         if not isinstance(answer, CheckAnswer) or not following.epoch:
             return True
         standing = parse_revision(answer.horizon or "")
-        if standing is not None and standing[0] != following.epoch:
-            return True  # the server knows of another history already, and the feed will hear of it
-        if standing is not None and following.changes.permits(answer.nodes, standing[1]):
+        # Of another history it may be the newer one, or the one that is gone: of a server that has not heard of it yet.
+        is_of_this_history = standing is not None and standing[0] == following.epoch
+        if standing is not None and is_of_this_history and following.changes.permits(answer.nodes, standing[1]):
             return True
         # It has seen all that was known when it was asked for, whatever its horizon.
         return consistency.is_full and not following.changes.has_named(answer.nodes, since=asked.mark)

@@ -98,6 +98,8 @@ class Recent:
 
     def has_named(self, nodes: Iterable[int], *, since: int) -> bool:
         """Whether a change names one of the nodes that was added after there had been so many."""
+        if self.count == since:
+            return False
         with self._lock:
             newer = self.count - since
             if newer > len(self._changes):

@@ -8,7 +8,7 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from watchword.client._permission_models import CheckAnswer, CheckError, CheckItem, Consistency
 
@@ -35,6 +35,10 @@ def _key(item: CheckItem) -> Hashable:
     return object()
 
 
+_Waiting = tuple[CheckItem, "list[asyncio.Future[Asked]]"]
+"""A question, and those who wait for its answer."""
+
+
 class AsyncRounds:
     """Questions of one event loop."""
 
@@ -45,7 +49,7 @@ class AsyncRounds:
     ) -> None:
         self._send = send
         self._note = note
-        self._pending: dict[Consistency, dict[Hashable, tuple[CheckItem, asyncio.Future[Asked]]]] = {}
+        self._pending: dict[Consistency, dict[Hashable, _Waiting]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def ask(self, items: Sequence[CheckItem], consistency: Consistency) -> list[Asked]:
@@ -56,35 +60,39 @@ class AsyncRounds:
 
         """
         futures = [self._join(item, consistency) for item in items]
-        # Shielded: who goes away must not take the answer from others who wait for it.
-        return [await asyncio.shield(future) for future in futures]
+        if len(futures) == 1:
+            return [await futures[0]]
+        return list(await asyncio.gather(*futures))
 
     def _join(self, item: CheckItem, consistency: Consistency) -> "asyncio.Future[Asked]":
+        loop = asyncio.get_running_loop()
         if not self._pending:
-            asyncio.get_running_loop().call_soon(self._flush)
+            loop.call_soon(self._flush)
         pending = self._pending.setdefault(consistency, {})
         key = _key(item)
-        if key not in pending:
-            future: asyncio.Future[Asked] = asyncio.get_running_loop().create_future()
-            future.add_done_callback(_look_at)
-            pending[key] = (item, future)
-        return pending[key][1]
+        waiting = pending.get(key)
+        if waiting is None:
+            waiting = pending[key] = (item, [])
+        # One for each who asks: who goes away takes the answer from nobody else.
+        future: asyncio.Future[Asked] = loop.create_future()
+        waiting[1].append(future)
+        return future
 
     def _flush(self) -> None:
         pending, self._pending = self._pending, {}
-        for consistency, futures in pending.items():
-            waiting = list(futures.values())
-            for start in range(0, len(waiting), _MOST):
-                task = asyncio.create_task(self._round(waiting[start : start + _MOST], consistency))
+        for consistency, questions in pending.items():
+            asked = list(questions.values())
+            for start in range(0, len(asked), _MOST):
+                task = asyncio.create_task(self._round(asked[start : start + _MOST], consistency))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
 
-    async def _round(self, waiting: "list[tuple[CheckItem, asyncio.Future[Asked]]]", consistency: Consistency) -> None:
+    async def _round(self, asked: "Sequence[_Waiting]", consistency: Consistency) -> None:
         mark, asked_at = self._note()
         try:
-            answers = await self._send([item for item, _ in waiting], consistency)
+            answers = await self._send([item for item, _ in asked], consistency)
         except BaseException as error:
-            for _, future in waiting:
+            for future in (future for _, futures in asked for future in futures if not future.done()):
                 if isinstance(error, Exception):
                     future.set_exception(error)
                 else:
@@ -92,14 +100,11 @@ class AsyncRounds:
             if not isinstance(error, Exception):
                 raise
             return
-        for (_, future), answer in zip(waiting, answers, strict=True):
-            future.set_result(Asked(answer, mark, asked_at))
-
-
-def _look_at(future: "asyncio.Future[Any]") -> None:
-    """Take note of an error for which nobody waits any more, or asyncio would complain."""
-    if not future.cancelled():
-        future.exception()
+        for (_, futures), answer in zip(asked, answers, strict=True):
+            found = Asked(answer, mark, asked_at)
+            for future in futures:
+                if not future.done():
+                    future.set_result(found)
 
 
 class _Round:

@@ -11,7 +11,7 @@ service can make one up; then their own request is answered by the server instea
 import threading
 import time
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -63,7 +63,8 @@ class _Context:
 class Revisions:
     """The revisions that one client has heard of."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         # Not the one of the process before a fork: a thread that is not there any more may hold it.
         self._locks = PerProcess(threading.Lock)
         self._noted: deque[Noted] = deque(maxlen=_MAX_NOTED)
@@ -90,7 +91,7 @@ class Revisions:
         if parsed is None:
             return
         with self._locks.get():
-            self._noted.append(Noted(text, *parsed, time.monotonic()))
+            self._noted.append(Noted(text, *parsed, self._clock()))
             self._newest = text
             self.count += 1
         # It is later than any that this context knew of: what was written here was written after that was known.

@@ -15,6 +15,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final, NoReturn, cast
 
 from cryptography.exceptions import InvalidSignature
@@ -180,6 +181,7 @@ def _split(token: str) -> tuple[bytes, bytes, bytes, bytes]:
     return header, payload, signature, token[: token.rindex(".")].encode("ascii")
 
 
+@lru_cache(maxsize=64)  # all tokens of a signing key have the same header
 def _key_id(header: bytes) -> str:
     """The `kid` of a header that has nothing else to say.
 

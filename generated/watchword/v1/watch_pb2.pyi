@@ -211,10 +211,14 @@ class WatchChanges(_message.Message):
     CHANGES_FIELD_NUMBER: _builtins.int
     CHECKPOINT_FIELD_NUMBER: _builtins.int
     checkpoint: _builtins.str
-    """Everything that this snapshot sees has been sent: where a later stream can go on. Empty: as it was."""
+    """Everything that this snapshot sees has been sent: where a later stream can go on. That stream may tell anew
+    what this one told ahead of a snapshot that sees it. Empty: as it was.
+    """
     @_builtins.property
     def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Change]:
-        """The changes. Those that concern the same relationship or account are in the order in which they were made."""
+        """The changes, in any order; with details, those that concern the same relationship or account in the order in
+        which they were made.
+        """
 
     def __init__(
         self,

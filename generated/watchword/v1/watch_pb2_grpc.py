@@ -68,7 +68,8 @@ class WatchServiceServicer(object):
         the caller's own key has come to an end.
 
         A stream that reads too slowly is told to `resynchronize` rather than that the server keeps what it did
-        not read. A stream from which no ping came for 30 seconds is ended with DEADLINE_EXCEEDED.
+        not read. A stream from which no ping came for 30 seconds is ended with DEADLINE_EXCEEDED. While ten pings
+        are unanswered, no more are read.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

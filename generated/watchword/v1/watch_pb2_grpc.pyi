@@ -48,7 +48,8 @@ class WatchServiceStub:
     the caller's own key has come to an end.
 
     A stream that reads too slowly is told to `resynchronize` rather than that the server keeps what it did
-    not read. A stream from which no ping came for 30 seconds is ended with DEADLINE_EXCEEDED.
+    not read. A stream from which no ping came for 30 seconds is ended with DEADLINE_EXCEEDED. While ten pings
+    are unanswered, no more are read.
     """
 
 @_typing.type_check_only
@@ -71,7 +72,8 @@ class WatchServiceAsyncStub(WatchServiceStub):
     the caller's own key has come to an end.
 
     A stream that reads too slowly is told to `resynchronize` rather than that the server keeps what it did
-    not read. A stream from which no ping came for 30 seconds is ended with DEADLINE_EXCEEDED.
+    not read. A stream from which no ping came for 30 seconds is ended with DEADLINE_EXCEEDED. While ten pings
+    are unanswered, no more are read.
     """
 
 class WatchServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -97,7 +99,8 @@ class WatchServiceServicer(metaclass=_abc_1.ABCMeta):
         the caller's own key has come to an end.
 
         A stream that reads too slowly is told to `resynchronize` rather than that the server keeps what it did
-        not read. A stream from which no ping came for 30 seconds is ended with DEADLINE_EXCEEDED.
+        not read. A stream from which no ping came for 30 seconds is ended with DEADLINE_EXCEEDED. While ten pings
+        are unanswered, no more are read.
         """
 
 def add_WatchServiceServicer_to_server(servicer: WatchServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

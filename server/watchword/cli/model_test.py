@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from watchword.cli.explanation import explanation_lines
 from watchword.cli.failures import Code, Failure
 from watchword.cli.store_file import Check, ListObjects, ListUsers, Question, Store, read_store
+from watchword.client.explanation import explanation_lines
 
 if TYPE_CHECKING:
     from watchword.server.permissions.answers import Listing

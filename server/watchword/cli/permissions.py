@@ -68,7 +68,7 @@ def explain(call: Call, *, subject: SUBJECT, relation: RELATION, object_: OBJECT
 
     In the tree + stands before what holds, - before what does not, ? before what the context leaves open.
     """
-    from watchword.cli.explanation import explanation_lines  # noqa: PLC0415
+    from watchword.client.explanation import explanation_lines  # noqa: PLC0415
 
     answer = call.client.permissions.explain(subject, relation, object_, context=_context(context))
     if call.output.as_json:

@@ -16,6 +16,7 @@ from watchword.server.permissions.model import TupleToUserset, leaves
 from watchword.server.permissions.plan import Plan
 from watchword.server.permissions.relationships import Relationship
 from watchword.server.plans import PreparedModel
+from watchword.server.storage.gather import gather_for
 from watchword.server.storage.gathered import (
     Gathered,
     Start,
@@ -24,6 +25,7 @@ from watchword.server.storage.gathered import (
     forward_parameters,
     gathered,
 )
+from watchword.server.storage.statement import Statement
 
 MAX_ROWS: Final = 100_000
 """Relationships gathered for checks, all of a batch together."""
@@ -103,6 +105,11 @@ class Asked:
     accounts: frozenset[str]
     steps: Steps
 
+    @property
+    def statement(self) -> Statement:
+        """What gathers it."""
+        return gather_for(len(self.subjects))
+
     def parameters(self) -> dict[str, Any]:
         """The statement's parameters."""
         values = forward_parameters(self.steps, self.starts, self.subjects, limit=MAX_ROWS)
@@ -114,7 +121,7 @@ class Asked:
         if count >= MAX_ROWS:
             rows = rows[: 1 + len(self.accounts)]  # the snapshot and the disabled accounts
         found = gathered(rows, self.steps.stored_at, self.subjects, self.accounts)
-        found.row_count = count
+        found.row_count = max(count, found.row_count)
         return found
 
     @classmethod

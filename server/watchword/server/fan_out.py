@@ -9,10 +9,9 @@ What the worker has committed itself is sent before any look sees it. The look t
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from watchword.server.call import Caller
@@ -28,8 +27,9 @@ _MAX_NODES: Final = 200_000
 """In the ring. A change counts as one more than it has."""
 _MESSAGE_NODES: Final = 5_000
 """In one message: what grpc holds for a stream that does not read, about 50 KB."""
-_MAX_PINGS: Final = 100
-_LOOK_SECONDS: Final = 10.0
+_MAX_PINGS: Final = 10
+"""Not answered yet. More are not read: they wait in the transport, and are no work."""
+_LOOK_SECONDS: Final = 3.0
 """A look takes milliseconds. Who begins while the database is away is better off with another server."""
 
 
@@ -37,6 +37,7 @@ class Watcher:
     """An open stream: its position, and what it waits for."""
 
     __slots__ = (
+        "_has_room",
         "_timer",
         "failure",
         "heard",
@@ -59,8 +60,9 @@ class Watcher:
         """When that has to be asked anew in any case."""
         self.position = -1
         self.history = -1
-        self.pings: deque[tuple[int, int]] = deque(maxlen=_MAX_PINGS)
-        """Those not answered: the number of a look that began after it came, and its own. Of too many, the newest."""
+        self.pings: list[tuple[int, int]] = []
+        """Those not answered: the number of a look that began after it came, and its own."""
+        self._has_room = asyncio.Event()
         self.wakes = asyncio.Event()
         self.heard = asyncio.get_running_loop().time()
         """When the last ping came."""
@@ -114,10 +116,20 @@ class Watcher:
 
     def answerable(self, look: int) -> list[int]:
         """Take the pings that came before a look began."""
-        numbers: list[int] = []
-        while self.pings and self.pings[0][0] <= look:
-            numbers.append(self.pings.popleft()[1])
+        numbers = [number for after, number in self.pings if after <= look]
+        if numbers:
+            del self.pings[: len(numbers)]
+            self._has_room.set()
         return numbers
+
+    async def room(self) -> None:
+        """Wait until it may ask more.
+
+        Threat: pings without end, each of which is an answer to write and perhaps a look at the database.
+        """
+        while len(self.pings) >= _MAX_PINGS:
+            self._has_room.clear()
+            await self._has_room.wait()
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +158,8 @@ class FanOut:
         self._watchers: set[Watcher] = set()
         self._by_node: dict[int, set[Watcher]] = {}
         self._waiting: set[Watcher] = set()
-        self._visible: Visible | None = None
         self._is_over = False
+        self._now: Moment | None = None
         self.epoch = ""
         self.history = 0
         """Another number, and what was heard before does not go on: it is another epoch, or that is not known."""
@@ -185,10 +197,7 @@ class FanOut:
     @property
     def now(self) -> Moment | None:
         """How far the feed has come; None: it does not know where it is."""
-        if self._visible is None:
-            return None
-        checkpoint = f"{self.epoch}.{self._visible}"
-        return Moment(self._end, self._visible, checkpoint, self._feed.completed, self._batches)
+        return self._now
 
     async def look(self, watcher: Watcher) -> Moment:
         """Wait for a look that begins after this call.
@@ -243,14 +252,16 @@ class FanOut:
         if changes and not visible.sees(changes[0].xid):
             self._ahead |= {change.xid: change for change in changes}
             self._add(changes, checkpoint="")
+            if self._now is not None:
+                self._now = replace(self._now, end=self._end)
         else:
-            self._visible = visible
-            ahead = self._ahead
+            ahead, checkpoint = self._ahead, f"{self.epoch}.{visible}"
             if changes:
                 self._batches += 1
-                self._add([change for change in changes if change.xid not in ahead], f"{self.epoch}.{visible}")
+                self._add([change for change in changes if change.xid not in ahead], checkpoint)
             if ahead:
                 self._ahead = {xid: change for xid, change in ahead.items() if not visible.sees(xid)}
+            self._now = Moment(self._end, visible, checkpoint, self._feed.completed, self._batches)
             self._wake(self._waiting)
             self._waiting = {watcher for watcher in self._waiting if watcher.waits_beyond(self._feed.completed)}
         if changes:
@@ -259,14 +270,17 @@ class FanOut:
 
     def forget(self, visible: Visible | None, epoch: str) -> None:
         """See `Follower`: no position holds any more."""
-        if visible is None or self._visible is None or epoch != self.epoch:
+        if visible is None or self._now is None or epoch != self.epoch:
             self.history += 1
-        self._visible, self.epoch = visible, epoch
+        self.epoch = epoch
         self._batches += 1
         self._ring.clear()
         self._size = 0
         self._first = self._end = self._end + 1
         self._ahead.clear()
+        self._now = None
+        if visible is not None:
+            self._now = Moment(self._end, visible, f"{epoch}.{visible}", self._feed.completed, self._batches)
         for watcher in self._watchers:
             watcher.is_suspect = True
         self._wake(self._watchers)

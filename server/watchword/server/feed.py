@@ -35,20 +35,20 @@ _PAUSE_SECONDS: Final = 0.005
 """Between two notifications: what is committed meanwhile is told by one."""
 _RECONNECT_SECONDS: Final = 0.5
 _MAX_EVENTS: Final = 10_000
-"""More in one look, and it is cheaper to forget than to find out what."""
 _MAX_RECENT_NODES: Final = 200_000
+"""More of either in one look, and it is cheaper to forget than to find out what."""
 
 _LOOK: Final = Statement(
-    text("""
-SELECT CAST(pg_current_snapshot() AS text) AS visible, deployment.epoch, CAST(CAST(e.xid AS text) AS bigint), e.nodes,
-    e.type
+    text(f"""
+SELECT CAST(pg_current_snapshot() AS text) AS visible, deployment.epoch, CAST(CAST(e.xid AS text) AS bigint),
+    CASE WHEN sum(cardinality(e.nodes)) OVER () <= {_MAX_RECENT_NODES} THEN e.nodes END, e.type
 FROM deployment LEFT JOIN LATERAL (
     SELECT xid, nodes, type FROM events
     WHERE xid >= CAST(CAST(:xmin AS text) AS xid8)
-        AND NOT pg_visible_in_snapshot(xid, CAST(CAST(:visible AS text) AS pg_snapshot)) AND nodes <> '{}'
+        AND NOT pg_visible_in_snapshot(xid, CAST(CAST(:visible AS text) AS pg_snapshot)) AND nodes <> '{{}}'
     LIMIT :limit
 ) e ON true
-""")
+""")  # noqa: S608 - constants of this module
 )
 _FIRST_LOOK: Final = Statement(
     text("SELECT CAST(pg_current_snapshot() AS text) AS visible, epoch, NULL, NULL, NULL FROM deployment")
@@ -202,10 +202,11 @@ class Feed:
             return  # told to forget meanwhile
         visible, epoch = Visible.parse(rows[0][0]), rows[0][1]
         changes = [
-            Change(xid, nodes, type_ not in NOT_OF_TOKENS) for _, _, xid, nodes, type_ in rows if xid is not None
+            Change(xid, nodes, type_ not in NOT_OF_TOKENS) for _, _, xid, nodes, type_ in rows if nodes is not None
         ]
+        is_too_much = len(changes) > _MAX_EVENTS or (not changes and rows[0][2] is not None)
         self.completed = number
-        if before is None or epoch != self._epoch or len(changes) > _MAX_EVENTS:
+        if before is None or epoch != self._epoch or is_too_much:
             self._visible, self._epoch = visible, epoch
             self._tell_to_forget()
         else:

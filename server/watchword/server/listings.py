@@ -39,7 +39,7 @@ from watchword.server.permissions.standing import MAX_NODES
 from watchword.server.plans import PreparedModel
 from watchword.server.questions import Questions
 from watchword.server.storage.database import Database, Gatherer
-from watchword.server.storage.gather import GATHER, GATHER_MEMBERS, GATHER_OBJECTS
+from watchword.server.storage.gather import GATHER_MEMBERS, GATHER_OBJECTS, gather_for
 from watchword.server.storage.gathered import (
     Gathered,
     account_parameters,
@@ -153,7 +153,7 @@ class Listings:
         if checks:
             needed = Asked.of(model, checks)
             values = forward_parameters(needed.steps, needed.starts, needed.subjects, limit=MAX_LISTED)
-            rows = await gatherer.gather(GATHER, values | account_parameters(needed.accounts))
+            rows = await gatherer.gather(needed.statement, values | account_parameters(needed.accounts))
             found.add(gathered(rows, needed.steps.stored_at, needed.subjects, needed.accounts))
         return found
 
@@ -210,7 +210,7 @@ class Listings:
         if not accounts:
             return set()
         steps = model.forward(frozenset())
-        rows = await gatherer.gather(GATHER, values | forward_parameters(steps, (), (), limit=MAX_LISTED))
+        rows = await gatherer.gather(gather_for(0), values | forward_parameters(steps, (), (), limit=MAX_LISTED))
         return gathered(rows, steps.stored_at, (), ()).disabled
 
     # ----- explanations -----------------------------------------------------------------------------------------------

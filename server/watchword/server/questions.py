@@ -45,7 +45,6 @@ from watchword.server.permissions.relationships import RelationshipReader
 from watchword.server.permissions.standing import MAX_NODES, Standing
 from watchword.server.plans import Plans, PreparedModel
 from watchword.server.storage.database import Database
-from watchword.server.storage.gather import GATHER
 from watchword.server.storage.gathered import Gathered
 from watchword.server.together import Together
 
@@ -216,7 +215,7 @@ class Questions:
     async def gather(self, model: PreparedModel, asked: Asked) -> Gathered:
         """Gather what checks need, on a snapshot of its own, and let the cache have it."""
         try:
-            rows = await self._database.gather(GATHER, asked.parameters())
+            rows = await self._database.gather(asked.statement, asked.parameters())
         except TimedOut:
             raise ResolutionLimit(Limit.TIME.value, TOO_SLOW) from None
         found = await asyncio.to_thread(asked.read, rows) if len(rows) > _IN_THREAD else asked.read(rows)
@@ -241,7 +240,7 @@ class Questions:
                     results += [ResolutionLimit(Limit.TIME.value, TOO_SLOW)] * len(part)
                     continue
                 try:
-                    found = asked.read(await gatherer.gather(GATHER, asked.parameters()))
+                    found = asked.read(await gatherer.gather(asked.statement, asked.parameters()))
                 except TimedOut:
                     raise ResolutionLimit(Limit.TIME.value, TOO_SLOW) from None
                 if found.row_count < MAX_ROWS:

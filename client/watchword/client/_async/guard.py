@@ -40,6 +40,11 @@ class AsyncLive:
     feed: AsyncFeed
     rounds: AsyncRounds
 
+    def wake(self, now: float) -> None:
+        """Have the feed prove anew that it is complete, unless that is not what is lacking."""
+        if not self.knowledge.is_fresh(now):
+            self.feed.start()
+
 
 class AsyncGuard:
     """Answers from what is kept, or asks and keeps."""
@@ -158,8 +163,9 @@ class AsyncGuard:
             return []  # all was known already
         knowledge = live.knowledge
         knowledge.misses += len(items)
-        knowledge.require_askable(time.monotonic())
-        live.feed.start()
+        now = time.monotonic()
+        knowledge.require_askable(now)
+        live.wake(now)
         found: dict[int, CheckAnswer | CheckError] = {}
         pending = list(enumerate(items))
         for attempt in range(_TRIES):
@@ -206,7 +212,7 @@ class AsyncGuard:
     async def _authenticate(self, live: AsyncLive, token: str, audience: str | None) -> Principal:
         knowledge = live.knowledge
         knowledge.misses += 1
-        live.feed.start()
+        live.wake(time.monotonic())
         key = token if audience is None else (token, audience)
         for _ in range(_TRIES):
             generation, mark = knowledge.tokens.generation, knowledge.following.token_changes.count

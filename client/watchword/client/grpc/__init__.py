@@ -39,7 +39,7 @@ from watchword.client.grpc._aio_client import async_client_interceptors
 from watchword.client.grpc._aio_server import AsyncServerInterceptor
 from watchword.client.grpc._caller import current_principal, current_token
 from watchword.client.grpc._client import ClientInterceptor
-from watchword.client.grpc._methods import AUTHENTICATED, PUBLIC, Requires
+from watchword.client.grpc._methods import AUTHENTICATED, PUBLIC, Requires, Rule
 from watchword.client.grpc._server import ServerInterceptor
 
 __all__ = [
@@ -48,6 +48,7 @@ __all__ = [
     "AsyncServerInterceptor",
     "ClientInterceptor",
     "Requires",
+    "Rule",
     "ServerInterceptor",
     "async_client_interceptors",
     "current_principal",

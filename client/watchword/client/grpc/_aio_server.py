@@ -27,7 +27,11 @@ from watchword.client.models import Principal
 
 
 class AsyncServerInterceptor(grpc.aio.ServerInterceptor):
-    """The same for `grpc.aio`. What is not public must be served by coroutines or asynchronous generators."""
+    """The same for `grpc.aio`.
+
+    What is not public must be served by coroutines or asynchronous generators. What a handler wrote before it calls
+    `context.abort` is not told with the answer, which has gone out by then.
+    """
 
     def __init__(self, client: AsyncClient, methods: Mapping[str, Rule], *, audience: str | None = None) -> None:
         """See `ServerInterceptor`."""

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any, Final, Self
 
 from watchword.client._http import ObjectTemplate
@@ -17,23 +16,25 @@ class ObjectUnnamedError(InvalidArgumentError):
     """A message names no object, or one that cannot be."""
 
 
-class _Open(Enum):
-    AUTHENTICATED = "authenticated"
-    PUBLIC = "public"
+class Rule:
+    """What a method needs: `Requires(…)`, `AUTHENTICATED` or `PUBLIC`."""
 
-    def __repr__(self) -> str:
-        return self.name
+    __slots__ = ()
 
 
-AUTHENTICATED: Final = _Open.AUTHENTICATED
+class _Open(Rule):
+    __slots__ = ()
+
+
+AUTHENTICATED: Final[Rule] = _Open()
 """A method for whoever shows a good access token."""
 
-PUBLIC: Final = _Open.PUBLIC
+PUBLIC: Final[Rule] = _Open()
 """A method for everybody. Nobody is authenticated, and the handler is called as if there were no interceptor."""
 
 
 @dataclass(frozen=True, slots=True)
-class Requires:
+class Requires(Rule):
     """A method for those who have a relation to an object.
 
     ```python
@@ -47,9 +48,6 @@ class Requires:
     """The relation that the caller must have."""
     object: str
     """To what: the id is a field of the request message in braces, a string or an integer."""
-
-
-Rule = Requires | _Open
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +141,10 @@ class Methods:
 
 
 def _needs(path: str, rule: Rule) -> Needs | None:
-    match rule:
-        case _Open.PUBLIC:
-            return None
-        case _Open.AUTHENTICATED:
-            return Needs(None, None)
-        case Requires():
-            if not rule.relation:
-                raise ValueError(f"{path}: the relation is empty.")
-            return Needs(rule.relation, Objects.parse(rule.object))
+    if rule is PUBLIC:
+        return None
+    if rule is AUTHENTICATED:
+        return Needs(None, None)
+    if not isinstance(rule, Requires) or not rule.relation:
+        raise ValueError(f"{path} must be declared as Requires(relation, object), AUTHENTICATED or PUBLIC.")
+    return Needs(rule.relation, Objects.parse(rule.object))

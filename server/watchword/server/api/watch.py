@@ -8,7 +8,7 @@ loses its place, however slow it is; those that did not, which are many, cost no
 import asyncio
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import nullcontext
+from contextlib import asynccontextmanager, nullcontext
 from datetime import timedelta
 from typing import Final, Protocol
 
@@ -30,8 +30,8 @@ _TOKEN_MARGIN: Final = timedelta(minutes=2)
 """Clocks may differ by so much, and transactions take so long."""
 _MAX_DETAILED: Final = 100
 """Each of them asks the database whenever something changes."""
-_MAX_ASKING: Final = 4
-"""Streams that ask at a time if their key is still good: there may be thousands, and calls need connections too."""
+_MAX_READING: Final = 4
+"""Streams that ask the database at a time: there may be thousands, and calls need its connections too."""
 _CHECKPOINT: Final = re.compile(r"([^.]*)\.([0-9]{1,18}):([0-9]{1,18}):((?:[0-9]{1,18}(?:,[0-9]{1,18})*)?)")
 
 
@@ -54,6 +54,28 @@ class _Source(Protocol):
         """Tell all that has changed up to now, unless it is lost meanwhile."""
 
 
+class _Log:
+    """The log, as the streams share it."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.places = asyncio.Semaphore(_MAX_READING)
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[Watched]:
+        """Read, when it is one's turn."""
+        async with self.places, self._database.read() as reader:
+            yield Watched(reader)
+
+
+class _Beginning:
+    """Where streams begin, and the two messages by which they are told."""
+
+    def __init__(self, started: pb.WatchStarted) -> None:
+        self.started = pb.WatchResponse(started=started).SerializeToString()
+        self.resynchronize = pb.WatchResponse(resynchronize=pb.WatchResynchronize(started=started)).SerializeToString()
+
+
 class WatchService:
     """Serves the feed."""
 
@@ -66,27 +88,28 @@ class WatchService:
         token_lifetime: timedelta,
         clock: Clock,
     ) -> None:
-        self._database = database
+        self._log = _Log(database)
         self._authenticator = authenticator
         self._fan_out = fan_out
         self._token_lifetime = token_lifetime
         self._clock = clock
-        self._asking = asyncio.Semaphore(_MAX_ASKING)
+        self._asking = asyncio.Semaphore(_MAX_READING)
         self._detailed = Streams(_MAX_DETAILED)
-        self._started: tuple[str, asyncio.Task[pb.WatchStarted]] | None = None
+        self._beginning: tuple[str, asyncio.Task[_Beginning]] | None = None
 
     @open_ended
     async def Watch(self, requests: AsyncIterator[pb.WatchRequest], call: Call) -> AsyncGenerator[bytes]:
         start, since = await _start(requests)
         watcher = Watcher(call.caller)
-        source: _Source = _Ring(self._database, self._fan_out, watcher)
+        source: _Source = _Ring(self._log, self._fan_out, watcher)
         if start.include_details:
             call.caller.require("read_relationships")
-            source = _Log(self._database, self._fan_out, watcher, frozenset(start.object_types))
+            source = _Details(self._log, self._fan_out, watcher, frozenset(start.object_types))
         with self._detailed.place() if start.include_details else nullcontext(), self._fan_out.watching(watcher):
             listening = asyncio.create_task(self._listen(requests, watcher))
             try:
                 for message in await self._begin(watcher, source, start.checkpoint, since):
+                    await self._require_good_key(watcher, source, call)
                     yield message
                 async for message in self._go_on(watcher, source, call):
                     yield message
@@ -102,6 +125,7 @@ class WatchService:
                 if request.WhichOneof("request") != "ping":
                     raise InvalidField([("ping", "must be set: only the first message is a start")])  # noqa: TRY301
                 self._fan_out.ping(watcher, request.ping.number, promptly=request.ping.promptly)
+                await watcher.room()
             watcher.end()
         except Exception as error:  # noqa: BLE001  # whatever it is, the stream ends with it
             watcher.end(error)
@@ -115,27 +139,29 @@ class WatchService:
             if missed is not None:
                 started = pb.WatchStarted(checkpoint=checkpoint, resumed=True)
                 return [pb.WatchResponse(started=started).SerializeToString(), *missed]
-        started, ahead = await self._begin_anew(watcher, source)
-        return [pb.WatchResponse(started=started).SerializeToString(), *ahead]
+        beginning, ahead = await self._begin_anew(watcher, source)
+        return [beginning.started, *ahead]
 
-    async def _begin_anew(self, watcher: Watcher, source: _Source) -> tuple[pb.WatchStarted, Sequence[bytes]]:
+    async def _begin_anew(self, watcher: Watcher, source: _Source) -> tuple[_Beginning, Sequence[bytes]]:
         now = self._fan_out.now or await self._fan_out.look(watcher)
         # Before anything is waited for: what comes from now on waits for the stream.
         ahead = source.begin(now)
-        kept = self._started
+        kept = self._beginning
         if kept is None or kept[0] != now.checkpoint or (kept[1].done() and kept[1].exception() is not None):
             # Once for all that begin at the same snapshot: thousands, when a server was started anew.
-            self._started = kept = now.checkpoint, asyncio.create_task(self._read_started(now))
+            self._beginning = kept = now.checkpoint, asyncio.create_task(self._read_beginning(now))
         return await asyncio.shield(kept[1]), ahead
 
-    async def _read_started(self, now: Moment) -> pb.WatchStarted:
+    async def _read_beginning(self, now: Moment) -> _Beginning:
         cutoff = self._clock() - self._token_lifetime - _TOKEN_MARGIN
-        async with self._database.read() as reader:
-            found = await Watched(reader).token_changes(now.visible, cutoff=cutoff)
-        return pb.WatchStarted(
-            checkpoint=now.checkpoint,
-            tokens_since=found.since,
-            token_changes=[message_of(change, change.nodes) for change in found.changes],
+        async with self._log.read() as watched:
+            found = await watched.token_changes(now.visible, cutoff=cutoff)
+        return _Beginning(
+            pb.WatchStarted(
+                checkpoint=now.checkpoint,
+                tokens_since=found.since,
+                token_changes=[message_of(change, change.nodes) for change in found.changes],
+            )
         )
 
     async def _go_on(self, watcher: Watcher, source: _Source, call: Call) -> AsyncGenerator[bytes]:
@@ -144,10 +170,8 @@ class WatchService:
             await self._require_good_key(watcher, source, call)
             now = self._fan_out.now
             if now is None or source.is_lost:
-                started, ahead = await self._begin_anew(watcher, source)
-                resynchronize = pb.WatchResynchronize(started=started)
-                yield pb.WatchResponse(resynchronize=resynchronize).SerializeToString()
-                for message in ahead:
+                beginning, ahead = await self._begin_anew(watcher, source)
+                for message in (beginning.resynchronize, *ahead):
                     yield message
                 continue
             async for message in source.news(now):
@@ -185,8 +209,8 @@ class _Ring:
 
     permissions: Sequence[str] = ("watch",)
 
-    def __init__(self, database: Database, fan_out: FanOut, watcher: Watcher) -> None:
-        self._database = database
+    def __init__(self, log: _Log, fan_out: FanOut, watcher: Watcher) -> None:
+        self._log = log
         self._fan_out = fan_out
         self._watcher = watcher
 
@@ -200,8 +224,8 @@ class _Ring:
 
     async def resume(self, now: Moment, since: Visible) -> Sequence[bytes] | None:
         ahead = self.begin(now)
-        async with self._database.read() as reader:
-            missed = await Watched(reader).changes(since, now.visible)
+        async with self._log.read() as watched:
+            missed = await watched.changes(since, now.visible)
         if missed is None:
             return None
         return [*(message for message, _ in encoded(missed, now.checkpoint)), *ahead]
@@ -211,13 +235,13 @@ class _Ring:
             yield self._fan_out.take(self._watcher, now.end)
 
 
-class _Log:
+class _Details:
     """What happened, from the log."""
 
     permissions: Sequence[str] = ("watch", "read_relationships")
 
-    def __init__(self, database: Database, fan_out: FanOut, watcher: Watcher, object_types: frozenset[str]) -> None:
-        self._database = database
+    def __init__(self, log: _Log, fan_out: FanOut, watcher: Watcher, object_types: frozenset[str]) -> None:
+        self._log = log
         self._fan_out = fan_out
         self._watcher = watcher
         self._object_types = object_types
@@ -243,15 +267,20 @@ class _Log:
             return
         after, is_last = 0, False
         while not is_last:
-            async with self._database.read() as reader:
-                events, is_last = await Watched(reader).events(self._at, now.visible, after=after)
+            messages, after, is_last = await self._page(self._at, now, after)
             if self.is_lost:
                 return
-            after = events[-1].event_id if events else after
-            changes = [change for event in events for change in changes_of(event, self._object_types)]
-            for message in messages_of(changes, now.checkpoint if is_last else ""):
+            for message in messages:
                 yield message
         self._at, self._batches = now.visible, now.batches
+
+    async def _page(self, since: Visible, now: Moment, after: int) -> tuple[list[bytes], int, bool]:
+        """Read a page, as messages: a stream that does not read holds these, and not what they were made of."""
+        async with self._log.read() as watched:
+            events, is_last = await watched.events(since, now.visible, after=after)
+        changes = [change for event in events for change in changes_of(event, self._object_types)]
+        messages = list(messages_of(changes, now.checkpoint if is_last else ""))
+        return messages, events[-1].event_id if events else after, is_last
 
 
 # ----- requests -------------------------------------------------------------------------------------------------------

@@ -74,6 +74,7 @@ class Forward:
     def _add(self, plan: "Plan", target: "TypeRelation") -> Iterator["TypeRelation"]:
         type_, entry = target
         relations = plan.types[type_]
+        ways = _ways(plan, target)
         for stored in _closure(plan, target):
             for leaf in leaves(relations[stored].rewrite):
                 match leaf:
@@ -86,11 +87,10 @@ class Forward:
                             self.probed.append((type_, entry, stored, "t" if public else "f"))
                         yield from ((other, relation) for other, _, relation in sets)
                     case TupleToUserset(relation, tupleset):
-                        leads = [other for other in relations[tupleset].shapes if plan.has(other, relation)]
                         step = (type_, entry, tupleset, relation)
-                        if step not in self.followed:
+                        if (tupleset, relation) in ways and step not in self.followed:
                             self.followed.append(step)
-                        yield from ((other, relation) for other in leads)
+                            yield from ((other, relation) for other in _led_to(plan, type_, tupleset, relation))
                     case ComputedUserset():
                         pass  # in the closure
 
@@ -104,6 +104,37 @@ def _closure(plan: "Plan", target: "TypeRelation") -> list[str]:
             if isinstance(leaf, ComputedUserset) and leaf.relation not in found:
                 found.append(leaf.relation)
     return found
+
+
+def _ways(plan: "Plan", target: "TypeRelation") -> list[tuple[str, str]]:
+    """All `relation from tupleset` that a definition is computed from, but those that another one is computed from.
+
+    Who is an editor of the folder is found on the way to who is a viewer of it, if every editor is a viewer.
+    """
+    type_, _ = target
+    found = [
+        (leaf.tupleset, leaf.relation)
+        for stored in _closure(plan, target)
+        for leaf in leaves(plan.types[type_][stored].rewrite)
+        if isinstance(leaf, TupleToUserset)
+    ]
+    found = list(dict.fromkeys(found))
+    for way in list(found):
+        tupleset, relation = way
+        wider = (other for via, other in found if via == tupleset and other != relation)
+        if any(_includes(plan, _led_to(plan, type_, tupleset, relation), other, relation) for other in wider):
+            found.remove(way)
+    return found
+
+
+def _led_to(plan: "Plan", type_: str, tupleset: str, relation: str) -> list[str]:
+    """The types with a relation that a tupleset leads to."""
+    return [other for other in plan.types[type_][tupleset].shapes if plan.has(other, relation)]
+
+
+def _includes(plan: "Plan", types: Iterable[str], wide: str, narrow: str) -> bool:
+    """Whether one relation is computed from another one on all of these types."""
+    return all(plan.has(type_, wide) and narrow in _closure(plan, (type_, wide)) for type_ in types)
 
 
 @dataclass(frozen=True, slots=True)

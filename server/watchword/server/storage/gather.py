@@ -35,85 +35,131 @@ _HEAD: Final = """
 """
 
 # A node is `object` as entered by `at`, which is `type#relation`: the key of the steps to take from there.
-_FORWARD: Final = """
+_STEPS: Final = """
 WITH RECURSIVE
-sets (at, stored) AS MATERIALIZED (
-    SELECT * FROM unnest(CAST(:sets_at AS text[]), CAST(:sets_stored AS text[]))
+step (at, probed, public, sets, followed) AS MATERIALIZED (
+    SELECT at COLLATE "C", CAST(probed AS text[]), public, CAST(sets AS text[]), CAST(followed AS text[])
+    FROM unnest(
+        CAST(:step_at AS text[]), CAST(:step_probed AS text[]), CAST(:step_public AS bool[]),
+        CAST(:step_sets AS text[]), CAST(:step_followed AS text[])
+    ) AS s (at, probed, public, sets, followed)
 ),
-followed (at, stored, next) AS MATERIALIZED (
-    SELECT * FROM unnest(CAST(:followed_at AS text[]), CAST(:followed_stored AS text[]), CAST(:followed_next AS text[]))
+following (at, stored, next) AS MATERIALIZED (
+    SELECT * FROM unnest(
+        CAST(:following_at AS text[]), CAST(:following_stored AS text[]), CAST(:following_next AS text[])
+    )
 ),
-probed (at, stored, public) AS MATERIALIZED (
-    SELECT * FROM unnest(CAST(:probed_at AS text[]), CAST(:probed_stored AS text[]), CAST(:probed_public AS bool[]))
-),
-node (who, object, at) AS (
+start (who, object, at) AS MATERIALIZED (
     SELECT who, object COLLATE "C", at COLLATE "C"
-    FROM unnest(CAST(:who AS int[]), CAST(:object AS text[]), CAST(:at AS text[])) AS start (who, object, at)
+    FROM unnest(CAST(:who AS int[]), CAST(:object AS text[]), CAST(:at AS text[])) AS s (who, object, at)
+)"""
+
+
+def _walked(read: str) -> str:
+    """The nodes that the steps come to, each once, as rows without a relation; and what is read there.
+
+    `next`: how the subject is entered, if the relationship leads on.
+    Two things in one recursion, or everything would have to be read twice.
+    """
+    return f""",
+node (object, at, relation, subject, subject_relation, condition, context, expire_time, next) AS (
+    SELECT object, at, CAST(NULL AS text) COLLATE "C", CAST(NULL AS text) COLLATE "C", CAST(NULL AS text) COLLATE "C",
+        CAST(NULL AS text), CAST(NULL AS jsonb), CAST(NULL AS timestamptz), CAST(NULL AS text) COLLATE "C"
+    FROM start
   UNION
-    SELECT n.who, reached.object, split_part(reached.object, ':', 1) || '#' || reached.relation
-    FROM node n, LATERAL (
-        SELECT r.subject, r.subject_relation
-        FROM sets s, LATERAL (
-            SELECT subject, subject_relation FROM relationships
-            WHERE object = n.object AND relation = s.stored AND subject_relation > '' OFFSET 0
-        ) r
-        WHERE s.at = n.at
+    SELECT found.*
+    FROM node n JOIN step s ON s.at = n.at, LATERAL (
+        SELECT r.*, split_part(r.subject, ':', 1) || '#' || CASE
+            WHEN r.subject_relation = '' THEN f.next WHEN r.relation = ANY(s.sets) THEN r.subject_relation
+        END AS next
+        FROM ({read}) r
+        LEFT JOIN following f ON r.subject_relation = '' AND f.at = n.at AND f.stored = r.relation
+    ) r, LATERAL (
+        SELECT r.object, n.at, r.relation, r.subject, r.subject_relation, r.condition, r.context, r.expire_time, r.next
       UNION ALL
-        SELECT r.subject, s.next COLLATE "C"
-        FROM followed s, LATERAL (
-            SELECT subject FROM relationships
-            WHERE object = n.object AND relation = s.stored AND subject_relation = '' OFFSET 0
-        ) r
-        WHERE s.at = n.at
-    ) reached (object, relation)
-)
-"""
+        SELECT r.subject, r.next, NULL, NULL, NULL, NULL, NULL, NULL, NULL WHERE r.next IS NOT NULL
+    ) found
+    WHERE n.relation IS NULL
+),
+walked AS MATERIALIZED (SELECT * FROM node LIMIT :limit)"""  # noqa: S608 - constants of this module
 
-_ROWS: Final = "SELECT r.relation, r.subject, r.subject_relation, r.condition, r.context, r.expire_time"
 
-GATHER: Final = Statement(
-    text(f"""{_FORWARD}
+# What is read for all who ask alike.
+_ALIKE: Final = _walked("""
+            (SELECT * FROM relationships
+            WHERE object = n.object AND relation = ANY(s.sets) AND subject_relation > '' OFFSET 0)
+          UNION ALL
+            (SELECT * FROM relationships WHERE object = n.object AND relation = ANY(s.followed) OFFSET 0)
+        """)
+_ALL: Final = _walked("""
+            SELECT * FROM relationships
+            WHERE object = n.object AND relation = ANY(s.probed || s.sets || s.followed) OFFSET 0
+        """)
+
+# Who has to be looked for where. If several ask, at the nodes that the steps come to from what each of them asks about.
+_FOR_ONE: Final = """,
+sought (who, at, objects) AS MATERIALIZED (
+    SELECT 0, at, array_agg(object) FROM walked WHERE relation IS NULL GROUP BY at
+)"""
+_FOR_SEVERAL: Final = """,
+reach (who, object, at) AS (
+    SELECT who, object, at FROM start
+  UNION
+    SELECT w.who, n.subject, n.next
+    FROM reach w JOIN walked n ON n.object = w.object AND n.at = w.at
+    WHERE n.next IS NOT NULL
+),
+sought (who, at, objects) AS MATERIALIZED (
+    SELECT who, at, array_agg(object) FROM (SELECT * FROM reach LIMIT :limit) AS r GROUP BY who, at
+)"""
+
+
+def _gather(sought: str) -> Statement:
+    return Statement(
+        text(f"""{_STEPS}{_ALIKE}{sought}
 SELECT * FROM ({_HEAD}
   UNION ALL
-    SELECT n.who, n.object, n.at, r.relation, r.subject, r.subject_relation, r.condition, r.context, r.expire_time
-    FROM node n LEFT JOIN LATERAL (
-        {_ROWS} FROM probed s, LATERAL (
-            SELECT * FROM relationships
-            WHERE object = n.object AND relation = s.stored AND subject_relation = '' AND subject = ANY(ARRAY[
-                (CAST(:name AS text[]))[n.who + 1],
-                CASE WHEN s.public THEN (CAST(:everybody AS text[]))[n.who + 1] END
-            ]) OFFSET 0
-        ) r WHERE s.at = n.at
-      UNION ALL
-        {_ROWS} FROM sets s, LATERAL (
-            SELECT * FROM relationships
-            WHERE object = n.object AND relation = s.stored AND subject_relation > '' OFFSET 0
-        ) r WHERE s.at = n.at
-      UNION ALL
-        {_ROWS} FROM followed s, LATERAL (
-            SELECT * FROM relationships WHERE object = n.object AND relation = s.stored OFFSET 0
-        ) r WHERE s.at = n.at
-    ) r ON true
+    SELECT 0, object, at, relation, subject, subject_relation, condition, context, expire_time FROM walked
+  UNION ALL
+    SELECT who + 1, array_to_string(objects, ' '), at, NULL, NULL, NULL, NULL, NULL, NULL FROM sought
+  UNION ALL
+    SELECT w.who + 1, r.object, w.at, r.relation, r.subject, '', r.condition, r.context, r.expire_time
+    FROM sought w JOIN step s ON s.at = w.at, LATERAL (
+        SELECT * FROM relationships
+        WHERE subject = ANY(ARRAY[
+            (CAST(:name AS text[]))[w.who + 1],
+            CASE WHEN s.public THEN (CAST(:everybody AS text[]))[w.who + 1] END
+        ]) AND subject_relation = '' AND relation = ANY(s.probed) AND object = ANY(w.objects) OFFSET 0
+    ) r
 ) rows LIMIT :limit
 """)  # noqa: S608 - constants of this module
-)
-"""All that checks read. Rows: who, object, how it was entered, then a relationship there, without its object."""
+    )
+
+
+_GATHER: Final = _gather(_FOR_ONE), _gather(_FOR_SEVERAL)
+
+
+def gather_for(askers: int) -> Statement:
+    """The statement that reads all that checks for so many subjects need.
+
+    Rows, beside the first ones:
+        0, object, at: a node, as it was entered
+        0, object, at, and a relationship there without its object: one that matters to all
+        who + 1, objects, at: where who asks was looked for, the names separated by blanks
+        who + 1, object, at, and a relationship there without its object: one that names who asks, or everybody
+    """
+    return _GATHER[askers > 1]
+
 
 GATHER_MEMBERS: Final = Statement(
-    text(f"""{_FORWARD}
+    text(f"""{_STEPS}{_ALL}
 SELECT * FROM ({_HEAD}
   UNION ALL
-    SELECT n.who, n.object, n.at, r.relation, r.subject, r.subject_relation, r.condition, r.context, r.expire_time
-    FROM node n LEFT JOIN LATERAL (
-        SELECT DISTINCT r.*
-        FROM (SELECT * FROM sets UNION SELECT at, stored FROM probed UNION SELECT at, stored FROM followed) s,
-        LATERAL (SELECT * FROM relationships WHERE object = n.object AND relation = s.stored OFFSET 0) r
-        WHERE s.at = n.at
-    ) r ON true
+    SELECT 0, object, at, relation, subject, subject_relation, condition, context, expire_time FROM walked
 ) rows LIMIT :limit
 """)  # noqa: S608 - constants of this module
 )
-"""All that lists of subjects read: the same, with every member of each node."""
+"""All that lists of subjects read: the nodes as above, with every member of each."""
 
 _OF_NODE: Final = "s.type = split_part(n.object, ':', 1) AND s.entry = n.entry"
 

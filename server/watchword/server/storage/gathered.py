@@ -107,7 +107,7 @@ def names_of(subject: str) -> tuple[str, ...]:
 
 
 def forward_parameters(steps: Steps, starts: Sequence[Start], subjects: Sequence[str], *, limit: int) -> dict[str, Any]:
-    """The parameters of GATHER and GATHER_MEMBERS. `who` in a start is the index of its subject."""
+    """The parameters of `gather_for` and GATHER_MEMBERS. `who` in a start is the index of its subject."""
     names = [(*names_of(subject), "", "")[:2] for subject in subjects]
     return {
         **steps.parameters,
@@ -132,17 +132,20 @@ def backward_parameters(steps: Backward, starts: Sequence[tuple[str, str]], *, l
 
 def step_parameters(steps: Forward) -> dict[str, str]:
     """The part of the parameters that is the same for all questions about the same relations."""
+    places = list(dict.fromkeys((step[0], step[1]) for step in (*steps.sets, *steps.followed, *steps.probed)))
+    stored = [steps.at(*place) for place in places]
     return {
-        **_columns("sets", ("at", "stored"), [_at(step) for step in steps.sets]),
-        **_columns("followed", ("at", "stored", "next"), [_at(step) for step in steps.followed]),
-        **_columns("probed", ("at", "stored", "public"), [_at(step) for step in steps.probed]),
+        "step_at": array(f"{type_}#{entry}" for type_, entry in places),
+        "step_probed": array(array(read.probed) for read in stored),
+        "step_public": array("t" if read.public else "f" for read in stored),
+        "step_sets": array(array(read.sets) for read in stored),
+        "step_followed": array(array(read.followed) for read in stored),
+        **_columns(
+            "following",
+            ("at", "stored", "next"),
+            [(f"{type_}#{entry}", tupleset, next_) for type_, entry, tupleset, next_ in steps.followed],
+        ),
     }
-
-
-def _at(step: tuple[str, ...]) -> tuple[str, ...]:
-    """A step by `type#entry` in place of type and entry."""
-    type_, entry, *rest = step
-    return (f"{type_}#{entry}", *rest)
 
 
 def backward_step_parameters(steps: Backward) -> dict[str, str]:
@@ -181,27 +184,22 @@ def gathered(
     subjects: Sequence[str],
     accounts: Iterable[str],
 ) -> Gathered:
-    """Read the rows of GATHER, in which all of one asker's at one place come one after another."""
+    """Read the rows of `gather_for`."""
     found = _head(rows, accounts)
+    contents = found.contents
     names = [names_of(subject) for subject in subjects]
-    places: dict[tuple[str, str], _Place] = {}
-    before = (-1, "", "")
-    place = _Place()
-    is_new = False
     for who, object_, at, relation, subject, subject_relation, condition, context, expire_time in rows:
         if who < 0:
             continue
-        if before != (who, object_, at):
-            before = (who, object_, at)
-            known = places.get((object_, at))
-            is_new = known is None
-            if known is None:
-                known = places[object_, at] = _Place.of(found.contents, object_, stored_at(at))
-            place = known
-            place.note_probes(names[who])
-        if relation is None or (subject_relation and not is_new):
-            continue  # nothing, or a set that was read for somebody else
-        content = place.contents[relation]
+        if relation is None:
+            if who == 0:
+                _visit(contents, object_, stored_at(at))
+            else:
+                objects = object_.split(" ")
+                found.row_count += len(objects)
+                _note_probes(contents, objects, stored_at(at), names[who - 1])
+            continue
+        content = contents[f"{object_}#{relation}"]
         name = f"{subject}#{subject_relation}" if subject_relation else subject
         row = Relationship(object_, relation, name, condition, context, expire_time)
         if content.everything is not None:
@@ -213,34 +211,27 @@ def gathered(
     return found
 
 
-class _Place:
-    """An object as entered by a relation: what is known of its nodes from there."""
+def _visit(contents: dict[str, Content], object_: str, stored: Stored) -> None:
+    """Note that what is stored at an object is known, be it nothing."""
+    for relation in stored.followed:
+        content = _content(contents, f"{object_}#{relation}")
+        if content.everything is None:
+            content.everything = {}
+    for relation in stored.sets:
+        content = _content(contents, f"{object_}#{relation}")
+        if content.sets is None:
+            content.sets = {}
+    for relation in stored.probed:
+        _content(contents, f"{object_}#{relation}")
 
-    __slots__ = ("contents", "probes")
 
-    def __init__(self) -> None:
-        self.contents: dict[str, Content] = {}
-        self.probes: list[tuple[dict[str, Relationship | None], bool]] = []
-
-    @classmethod
-    def of(cls, contents: dict[str, Content], object_: str, stored: Stored) -> "_Place":
-        """Note that what is stored at an object is known, be it nothing."""
-        place = cls()
-        for relation in dict.fromkeys((*stored.followed, *stored.sets, *stored.probed)):
-            place.contents[relation] = _content(contents, f"{object_}#{relation}")
-        for relation in stored.followed:
-            if place.contents[relation].everything is None:
-                place.contents[relation].everything = {}
-        for relation in stored.sets:
-            if place.contents[relation].sets is None:
-                place.contents[relation].sets = {}
-        place.probes = [(place.contents[relation].direct, relation in stored.public) for relation in stored.probed]
-        return place
-
-    def note_probes(self, names: Sequence[str]) -> None:
-        """Note that somebody was looked for by these names: their own, and everybody's."""
-        for direct, is_public in self.probes:
-            for name in names if is_public else names[:1]:
+def _note_probes(contents: dict[str, Content], objects: Sequence[str], stored: Stored, names: Sequence[str]) -> None:
+    """Note that somebody was looked for by these names, their own and everybody's, be it in vain."""
+    for relation in stored.probed:
+        wanted = names if relation in stored.public else names[:1]
+        for object_ in objects:
+            direct = contents[f"{object_}#{relation}"].direct
+            for name in wanted:
                 direct.setdefault(name, None)
 
 

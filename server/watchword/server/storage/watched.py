@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from watchword.server.storage.database import Reader
 
 _MAX_CHANGES: Final = 10_000
+_MAX_NODES: Final = 50_000
+"""Who has missed more than this, or more changes, begins anew: each of thousands of streams holds its own."""
 _MAX_TOKEN_NODES: Final = 100_000
 _PAGE_EVENTS: Final = 200
 _PAGE_BYTES: Final = 1024 * 1024
@@ -31,9 +33,12 @@ _MISSED: Final = f"""
 """
 _XID: Final = "CAST(CAST(xid AS text) AS bigint) AS xid"
 
+# No nodes at all if there are too many.
 _CHANGES = Statement(
     text(f"""
-SELECT {_XID}, nodes, type FROM events WHERE xid >= CAST(CAST(:xmin AS text) AS xid8) AND {_MISSED} LIMIT :limit
+SELECT xid, CASE WHEN sum(cardinality(nodes)) OVER () <= {_MAX_NODES} THEN nodes END AS nodes, type
+FROM (SELECT {_XID}, nodes, type FROM events WHERE xid >= CAST(CAST(:xmin AS text) AS xid8) AND {_MISSED} LIMIT :limit)
+    AS missed
 """)  # noqa: S608 - constants of this module
 )
 # From where on there is something is found by the transaction ids, once; the pages are read in the order of the log.
@@ -103,7 +108,7 @@ class TokenChanges:
 @dataclass(frozen=True, slots=True)
 class _Changed:
     xid: int
-    nodes: Sequence[int]
+    nodes: Sequence[int] | None
     type: str
 
 
@@ -124,9 +129,8 @@ class Watched:
         """Read what one snapshot sees and an earlier one did not; None if that is too much."""
         values = {"xmin": since.xmin, "since": str(since), "visible": str(visible), "limit": _MAX_CHANGES + 1}
         rows = await self._reader.all(_Changed, _CHANGES, **values)
-        if len(rows) > _MAX_CHANGES:
-            return None
-        return [Change(row.xid, row.nodes, row.type not in NOT_OF_TOKENS) for row in rows]
+        changes = [Change(row.xid, row.nodes, row.type not in NOT_OF_TOKENS) for row in rows if row.nodes is not None]
+        return changes if len(changes) == len(rows) <= _MAX_CHANGES else None
 
     async def events(self, since: Visible, visible: Visible, *, after: int) -> tuple[list[Logged], bool]:
         """Read a page of the same in full, in the order of the log; tell whether it was the last one.

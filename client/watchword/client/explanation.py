@@ -26,7 +26,7 @@ class Relationship(Protocol):
 
 
 class Step(Protocol):
-    """A step of an explanation, as `watchword.server.permissions.explain` describes it."""
+    """A step of an explanation, such as `ExplanationStep`."""
 
     @property
     def kind(self) -> str:
@@ -34,34 +34,42 @@ class Step(Protocol):
 
         One of node, any, all, except, subject, grant, through, missing-grant, nothing, cycle and account-disabled.
         """
+        ...
 
     @property
     def verdict(self) -> str:
         """What it comes to: allowed, denied or conditional."""
+        ...
 
     @property
     def node(self) -> str:
         """Where it is, as `object#relation`."""
+        ...
 
     @property
     def relationship(self) -> Relationship | None:
         """The relationship that a grant or a way through is."""
+        ...
 
     @property
     def why(self) -> str | None:
         """Why the relationship does not count: expired, condition-false or context-missing."""
+        ...
 
     @property
     def missing(self) -> Sequence[str]:
         """The parameters that its condition lacks."""
+        ...
 
     @property
     def children(self) -> "Sequence[Step]":
         """What decided it."""
+        ...
 
     @property
     def omitted(self) -> int:
         """How many steps below it are not there."""
+        ...
 
 
 MAX_NEAREST: Final = 5
@@ -92,7 +100,7 @@ _LABELS: Final = {
 def explanation_lines(tree: Step, *, subject: str) -> list[str]:
     """Write why a subject may, or may not: the tree, and at the end what is missing, the nearest first."""
     told = {step.node for step in _breadth_first(tree) if step.kind == "node" and step.children}
-    lines = []
+    lines: list[str] = []
     # A stack of its own: how deep a tree is, a model decides, and Python's stack has an end.
     pending: list[tuple[Step | str, int]] = [(tree, 0)]
     while pending:
@@ -140,6 +148,8 @@ def _words(step: Step, subject: str, told: Container[str]) -> str:
             return f"{subject} is not granted {relation} of {object_}"
         case kind if kind in _PLAIN:
             return _PLAIN[kind].format(step.node)
+        case _:
+            pass
     return f"{step.node} (told elsewhere)" if not step.children and step.node in told else step.node
 
 

@@ -1,0 +1,1 @@
+"""Documents that people share: a small Flask application whose users and permissions are Watchword's."""

@@ -26,6 +26,7 @@ from watchword.client import (
     AccessDeniedError,
     AsyncClient,
     Client,
+    Decision,
     FeedStatus,
     Principal,
     Relationship,
@@ -95,6 +96,9 @@ class Sdk:
     def check(self, subject: str, relation: str, object_: str, **more: Any) -> bool:
         return bool(self._run(lambda: self._client.check(subject, relation, object_, **more)))
 
+    def decision(self, subject: str, relation: str, object_: str, **more: Any) -> Decision:
+        return self._run(lambda: self._client.check(subject, relation, object_, **more)).decision
+
     def filter(self, subject: str, relation: str, objects: list[str]) -> list[str]:
         return self._run(lambda: self._client.filter(subject, relation, objects))
 
@@ -121,6 +125,11 @@ class Sdk:
     def writer(self) -> Any:
         """The client itself, for what else it can do; blocking."""
         return _Blocking(self._client, self._run)
+
+    @property
+    def patient(self) -> Any:
+        """The same for calls that must not fail."""
+        return _Blocking(self._client.with_timeout(20), self._run)
 
     @property
     def status(self) -> FeedStatus:

@@ -2,13 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Annotated, Any
 
 import httpx
 import pytest
 from conftest import PASSWORD
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Request, Response, WebSocket
 from pydantic import BaseModel
 
 from watchword.client import AsyncClient, Client, Principal, Relationship, RelationshipKey
@@ -75,7 +75,8 @@ def application(
 
 
 def add_documents(app: FastAPI, client: AsyncClient) -> None:
-    @app.api_route("/documents/{document_id}", methods=["GET", "POST"])
+    @app.get("/documents/{document_id}")
+    @app.post("/documents/{document_id}")
     async def document(
         document_id: str,
         principal: Annotated[Principal, Requires("can_edit", "document:{document_id}")],
@@ -140,6 +141,10 @@ def user_id(watchword: Client, name: str) -> str:
 
 def bearer(watchword: Client, name: str) -> dict[str, str]:
     return {"authorization": f"Bearer {watchword.sign_in(name, password=PASSWORD).access_token}"}
+
+
+def carrying(cookies: Mapping[str, str]) -> dict[str, str]:
+    return {"cookie": "; ".join(f"{name}={value}" for name, value in cookies.items())}
 
 
 # --- bearer tokens ------------------------------------------------------------------------------------
@@ -265,6 +270,27 @@ async def test_cookies_count_only_where_they_are_asked_for(
         assert response.status_code == 401
         signed_in = await client.post("/sign-in", json={"name": "ana", "password": PASSWORD})
         assert "set-cookie" not in signed_in.headers
+
+
+async def test_a_guard_lets_nobody_into_a_web_socket(app: FastAPI, watchword: Client):
+    @app.websocket("/socket", dependencies=[Requires("can_edit", "document:1")])
+    async def socket(connection: WebSocket) -> None:
+        await connection.accept()
+
+    allow(watchword, "ana", "document:1")
+    headers = [(name.encode(), value.encode()) for name, value in bearer(watchword, "ana").items()]
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "websocket", "path": "/socket", "query_string": b"", "headers": headers}
+    with pytest.raises(TypeError, match="request"):
+        await app(scope, receive, send)
+    assert "websocket.accept" not in [message["type"] for message in sent]
 
 
 async def test_an_application_without_it_lets_nobody_in():
@@ -409,7 +435,7 @@ async def test_requests_at_the_same_time_do_not_end_the_session(
         watchword_server.advance(600)
         sent = dict(ana.cookies)
         async with browser(app) as tabs:
-            answers = await asyncio.gather(*(tabs.get("/me", cookies=sent) for _ in range(8)))
+            answers = await asyncio.gather(*(tabs.get("/me", headers=carrying(sent)) for _ in range(8)))
         assert {answer.status_code for answer in answers} == {200}
         successors = {answer.cookies[REFRESH] for answer in answers}
         assert len(successors) == 1
@@ -430,7 +456,7 @@ async def test_a_refusal_does_not_lose_the_new_refresh_token(
         # Long after the grace in which the old one would still do.
         watchword_server.advance(600)
         other.cookies.update(response.cookies)
-        assert (await other.get("/me", cookies=response.cookies)).status_code == 200
+        assert (await other.get("/me", headers=carrying(response.cookies))).status_code == 200
 
 
 async def test_a_request_refreshes_once(ana: httpx.AsyncClient, watchword: Client, watchword_server: LocalServer):
@@ -492,7 +518,7 @@ async def test_without_a_server_nobody_gets_in_and_no_session_is_lost(ana: httpx
             client.get("/me"),
             client.get("/me", headers=bearer(watchword, "ana")),
             client.get("/documents/1"),
-            client.get("/me", cookies={REFRESH: ana.cookies[REFRESH]}),
+            client.get("/me", headers=carrying({REFRESH: ana.cookies[REFRESH]})),
             client.post("/sign-in", json={"name": "ana", "password": PASSWORD}),
         ):
             response = await send

@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from watchword.client._following import Following
 from watchword.client._kept import Kept
+from watchword.client._recent import Change, Recent
 from watchword.client.revisions import Revisions
 from watchword.v1 import watch_pb2 as pb
 
@@ -87,6 +88,13 @@ class Machine(RuleBasedStateMachine):
             self.told.add(xid)
             self._receive(pb.WatchResponse(changes=pb.WatchChanges(changes=[self._change(xid, nodes)])))
 
+    @rule(nodes=st.sets(st.sampled_from(NODES), min_size=1))
+    def change(self, nodes: set[int]) -> None:
+        """All in one step, so that there are many: what is old is forgotten."""
+        self.database.committed.append((self.database.next_xid, frozenset(nodes)))
+        self.database.next_xid += 1
+        self.look()
+
     @staticmethod
     def _change(xid: int, nodes: frozenset[int]) -> pb.Change:
         return pb.Change(transaction_id=xid, nodes=sorted(nodes))
@@ -151,3 +159,16 @@ class Machine(RuleBasedStateMachine):
 
 TestRule = Machine.TestCase
 TestRule.settings = settings(max_examples=300, stateful_step_count=80, deadline=None)
+
+
+def test_what_is_older_than_what_is_remembered_does_not_stand() -> None:
+    recent = Recent(max_nodes=4)
+    recent.add(Change(100, (1,)))
+    assert not recent.permits((1,), 100)
+    assert recent.permits((1,), 101)
+    for xid in (101, 102):
+        recent.add(Change(xid, (2,)))
+    assert not recent.permits((1,), 100), "its change is forgotten, and with it whether it stands"
+    assert recent.permits((1,), 101)
+    assert recent.has_named((1,), since=0), "as far as is known"
+    assert not recent.has_named((1,), since=1)

@@ -391,6 +391,7 @@ def test_a_channel_sends_and_notes_revisions_and_tokens(place: Served, world: Cl
         answer = call(iter([ask(str(number))]) if call in {stub.Up, stub.Both} else ask(str(number)))
         if call in {stub.Down, stub.Both}:
             assert [each.text for each in answer] == ["3"] * (call == stub.Both)
+    assert stub.Own(ask("1")).text == world.revision
     # What was written there is known here.
     with world.at_least(grant(world, "1")):
         stub.Write(ask("9"))
@@ -424,6 +425,7 @@ async def test_a_channel_of_asyncio_does_the_same(
                 assert [each.text async for each in answer] == ["3"] * (call == stub.Both)
             else:
                 assert (await answer).text
+        assert (await stub.Own(ask("1"))).text == client.revision
         with client.at_least(await asyncio.to_thread(grant, world, "1")):
             await stub.Write(ask("9"))
             assert client.revision == place.probe.revision

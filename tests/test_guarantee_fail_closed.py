@@ -7,8 +7,11 @@ after the last proof. Then there is an error, whether the caller wants the serve
 import os
 import secrets
 import signal
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -35,8 +38,11 @@ from held_calls import relay
 from tcp_proxy import TcpProxy, tcp_proxy
 
 from watchword.client import Client, FeedStaleError, WatchwordError
+from watchword.client._following import Following
+from watchword.client.revisions import Revisions
 from watchword.server.restore import database_restored
 from watchword.server.sealing import Keyring
+from watchword.v1 import watch_pb2 as pb
 
 MAX_STALENESS = 0.5
 OBJECT = "document:1"
@@ -249,6 +255,32 @@ def test_who_refuses_is_answered_as_soon_as_the_feed_is_live(place, kind):
         with pytest.raises(FeedStaleError):
             reader.check(somebody.subject, "can_view", OBJECT)
         seconds_until(lambda: _said(reader, somebody.subject, "can_view", OBJECT, 0) is True, within=10)
+
+
+def test_the_feed_survives_pings_that_are_sent_while_answers_come():
+    """Threat: the thread that reads the feed ends, and the client asks the server for ever."""
+    following = Following(Revisions(), max_staleness=2.0, max_bytes=10_000)
+    following.receive(pb.WatchResponse(started=pb.WatchStarted(checkpoint="epoch.100:100:")), 0.0)
+    over = threading.Event()
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+
+    def send() -> None:
+        while not over.is_set():
+            for _ in range(20):
+                following.ping(1.0, promptly=False)
+            following.unanswered_since()
+
+    with ThreadPoolExecutor(1) as thread:
+        sending = thread.submit(send)
+        try:
+            for _ in range(20_000):
+                pong = pb.WatchPong(number=following._number, checkpoint="epoch.100:100:")
+                following.receive(pb.WatchResponse(pong=pong), 1.0)
+        finally:
+            over.set()
+            sys.setswitchinterval(interval)
+        sending.result()
 
 
 # ----- another history ------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from permission_rpc import Rpcs, row, text_of
 from watching import Stream, logged, names, opened, replay, told
 from wire import outcome_of
 
-from watchword.client import CredentialsInvalidError
+from watchword.client import SignInRefusedError
 from watchword.v1 import watch_pb2 as pb
 
 MODEL = """model
@@ -153,7 +153,7 @@ def test_nothing_personal_is_told(watchword, channel, metadata):
     user = watchword.users.create(username="personal-name", email="personal@example.com", password=PASSWORD)
     session = watchword.sign_in("personal-name", password=PASSWORD).session
     watchword.sessions.revoke(session.session_id)
-    with pytest.raises(CredentialsInvalidError):
+    with pytest.raises(SignInRefusedError):
         watchword.sign_in("personal-name", password="personal password")
     watchword.users.update(user.user_id, email="personal@other.example", display_name="Personal")
     watchword.credentials.set_password(user.user_id, new_password="a personal password")

@@ -74,7 +74,8 @@ class Following:
 
     def unanswered_since(self) -> float | None:
         """When the oldest ping was sent to which no answer came."""
-        return next(iter(self._pings.values()), None)
+        # A copy: one thread sends pings, and another one hears the answers.
+        return next(iter(tuple(self._pings.values())), None)
 
     def receive(self, response: watch_pb2.WatchResponse, now: float) -> None:
         """Take what the server says.
@@ -113,8 +114,9 @@ class Following:
         if sent_at is None:
             return
         # Those before it are answered by it too.
-        for number in [number for number in self._pings if number < pong.number]:
-            del self._pings[number]
+        for number in tuple(self._pings):
+            if number < pong.number:
+                self._pings.pop(number, None)
         self._stand_at(pong.checkpoint)
         self.round_trip = now - sent_at
         self.proven = max(self.proven, sent_at)

@@ -19,7 +19,7 @@ a session that was refreshed on the way to a 403 must not lose its new refresh t
 
 Callers show an access token in the Authorization header. With `sessions`, browsers may also be signed in with cookies;
 what they send to change something then needs the CSRF token in the header X-CSRF-Token, and safe methods must not
-change anything.
+change anything. To a WebSocket the dependencies let nobody in.
 """
 
 from collections.abc import AsyncGenerator

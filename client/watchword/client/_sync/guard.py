@@ -165,8 +165,9 @@ class Guard:
         knowledge = live.knowledge
         knowledge.misses += len(items)
         now = time.monotonic()
-        knowledge.require_askable(now)
+        # First, or a caller who is refused until the feed is live would be refused for ever.
         live.wake(now)
+        knowledge.require_askable(now)
         found: dict[int, CheckAnswer | CheckError] = {}
         pending = list(enumerate(items))
         for attempt in range(_TRIES):

@@ -67,7 +67,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     """Add the server's incidents to the report of a test that failed."""
     report = yield
     server = getattr(item, "funcargs", {}).get("watchword_server")
-    if report.failed and server is not None:
+    if report.failed and report.when != "teardown" and server is not None:  # the teardown may have ended the server
         incidents = [line for line in server.log().splitlines() if '"error"' in line]
         report.sections.append(("server", "\n".join(incidents[-5:])))
     return report

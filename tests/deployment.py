@@ -135,8 +135,8 @@ class Deployment:
 
 
 @contextmanager
-def deployment() -> Iterator[Deployment]:
-    """A deployment whose server runs; nothing is left of it."""
+def deployment(**settings: str) -> Iterator[Deployment]:
+    """A deployment whose server runs, with settings beside the usual ones; nothing is left of it."""
     # Not a folder of pytest's: each run of pytest by root closes that to the account of PostgreSQL.
     folder = Path(tempfile.mkdtemp(prefix="watchword-faults-"))
     try:
@@ -147,6 +147,7 @@ def deployment() -> Iterator[Deployment]:
             text=True,
         ) as keeper:
             made = Deployment(folder, keeper)
+            made.settings |= settings
             try:
                 made.start_server()
                 yield made

@@ -285,6 +285,15 @@ def wait_for_more(each: Asking, count: int = 3) -> None:
     seconds_until(lambda: each.count() >= before + count, within=30)
 
 
+def all_say_yes(readers: list[Sdk], threads: list[Asking]) -> None:
+    """Wait until everybody is told yes, from what is kept: else there is nothing to take back."""
+    for each in threads:
+        seconds_until(lambda e=each: bool(e.said) and e.said[-1].answer is True, within=10)
+    for reader in readers:
+        hits = reader.status.hits
+        seconds_until(lambda r=reader, h=hits: r.status.hits > h + len(threads), within=10)
+
+
 # ----- a world --------------------------------------------------------------------------------------------------------
 
 

@@ -24,8 +24,13 @@ def ana(watchword: Client, watchword_server: LocalServer) -> Iterator[str]:
 
 
 @pytest.fixture(params=["wsgi", "asgi"])
-def browser(request: pytest.FixtureRequest) -> Browser:
-    return Browser(request.param)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def browser(kind: str) -> Browser:
+    return Browser(kind)
 
 
 @pytest.fixture(params=["", "/async"], ids=["function", "coroutine"])
@@ -90,11 +95,15 @@ async def test_class_based_views_and_the_clients_own_errors(browser: Browser, wa
     assert (await browser.get("/misspelled/1", authorization=bearer)).status_code == 500
 
 
-async def test_djangos_cache_gives_nobody_what_is_somebodys(browser: Browser, watchword: Client, ana: str, bearer: str):
+async def test_djangos_cache_gives_nobody_what_is_somebodys(
+    browser: Browser, kind: str, watchword: Client, ana: str, bearer: str
+):
     share(watchword, ana, "1")
+    await browser.sign_in("ana", PASSWORD)
     for path in ("/cached/1", "/async/cached/1", "/api/cached/1"):
+        await until(200, browser, path)
         await until(200, browser, path, authorization=bearer)
-        assert (await browser.get(path)).status_code == 401
+        assert (await Browser(kind).get(path)).status_code == 401
 
 
 async def test_a_coroutine_that_would_block_the_event_loop_is_told_so(bearer: str, caplog: pytest.LogCaptureFixture):

@@ -190,7 +190,7 @@ def test_what_was_delivered_is_what_there_is(two_servers, rpcs, story):
 
 
 @pytest.mark.slow
-@settings(quick, max_examples=150)
+@settings(quick, max_examples=60)
 @given(story=st.lists(steps, max_size=40))
 def test_what_was_delivered_is_what_there_is_at_length(two_servers, rpcs, story):
     replayed(two_servers, rpcs, story)

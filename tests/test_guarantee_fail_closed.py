@@ -24,6 +24,7 @@ from guaranteed import (
     Asking,
     Person,
     Sdk,
+    all_say_yes,
     asking,
     grant,
     person,
@@ -165,8 +166,7 @@ def watched(place: Place, somebody: Person, when_stale: str) -> Iterator[tuple[l
             questions.append(lambda r=each: r.check(somebody.subject, "can_view", OBJECT))
             questions.append(lambda r=each: r.accepts(somebody.token))
         with asking(*questions) as threads:
-            for each in threads:
-                seconds_until(lambda e=each: any(said.answer for said in e.said), within=10)
+            all_say_yes(readers, threads)
             yield readers, threads
 
 
@@ -296,8 +296,7 @@ def test_a_database_that_was_restored(watchword, watchword_server, sql, kind):
         reader.ready()
         questions = (lambda: reader.check(ana.subject, "can_view", OBJECT), lambda: reader.accepts(ana.token))
         with asking(*questions) as threads:
-            for each in threads:
-                seconds_until(lambda e=each: any(said.answer for said in e.said), within=10)
+            all_say_yes([reader], threads)
             sql("DELETE FROM relationships")
             keyring = Keyring.parse(Keyring.generate(secrets.token_bytes), randomness=secrets.token_bytes)
             epoch = database_restored(watchword_server.database_url, keyring)

@@ -299,7 +299,7 @@ def run(at: Place, *, examples: int, steps: int) -> None:
 def test_one_server(watchword, watchword_server, kind):
     address, server = watchword_server.address, watchword_server
     with place(address, address, server.api_key, server.database_url, kind, clock=server.time) as at:
-        run(at, examples=20, steps=30)
+        run(at, examples=10, steps=30)
 
 
 @pytest.mark.slow
@@ -307,4 +307,4 @@ def test_one_server(watchword, watchword_server, kind):
 def test_written_at_one_server_and_asked_at_another(two_servers, kind):
     url = two_servers.whole.database_url
     with place(two_servers.one, two_servers.other, two_servers.api_key, url, kind) as at:
-        run(at, examples=25, steps=40)
+        run(at, examples=10, steps=50)

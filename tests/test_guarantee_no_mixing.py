@@ -189,7 +189,7 @@ def test_every_answer_is_the_oracles_at_one_moment(rpcs, readers, seed):
 
 
 @pytest.mark.slow
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 10**6))
 def test_every_answer_is_the_oracles_at_one_moment_of_many(rpcs, readers, seed):
     hits = sum(reader.status.hits for reader in readers)
@@ -279,4 +279,4 @@ def test_the_new_enemy_sees_nothing(two_servers, readers):
 
 @pytest.mark.slow
 def test_the_new_enemy_sees_nothing_for_long(two_servers, readers):
-    new_enemy(two_servers, readers, 25)
+    new_enemy(two_servers, readers, 15)

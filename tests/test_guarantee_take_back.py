@@ -18,6 +18,7 @@ from guaranteed import (
     MODEL,
     Person,
     Sdk,
+    all_say_yes,
     asking,
     grant,
     person,
@@ -100,11 +101,7 @@ def test_nothing_is_allowed_once_the_feed_has_passed_its_revocation(watchword, r
 def takes_back(writer: Client, reader: Sdk, ask: Callable[[], bool], revoke: Callable[[], object]) -> None:
     """Go on asking while it is revoked, and while others see nothing of it."""
     with asking(ask, ask) as threads:
-        for each in threads:
-            wait_for_more(each)
-        # Given from what is kept: else nothing is taken back here.
-        hits = reader.status.hits
-        seconds_until(lambda: reader.status.hits > hits, within=10)
+        all_say_yes([reader], threads)
         revoke()
         reader.wait_until_passed(writer.revision)
         passed = time.monotonic()
@@ -181,8 +178,7 @@ def test_a_network_that_swallows_all_does_not_prolong_a_yes(
             questions.append(lambda r=each: r.check(ana.subject, "can_view", OBJECT))
             questions.append(lambda r=each: r.accepts(ana.token))
         with asking(*questions) as threads:
-            for each in threads:
-                seconds_until(lambda e=each: any(said.answer for said in e.said), within=10)
+            all_say_yes(readers, threads)
             proxy.swallow()
             # Every ping that is answered was sent before this moment.
             silent = time.monotonic()

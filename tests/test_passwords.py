@@ -286,8 +286,11 @@ class TestHashing:
     async def test_unreadable_hash_is_a_wrong_password_with_the_same_work(self, argon2_calls, capsys, stored):
         hasher = make_hasher()
         argon2_calls.clear()
+        assert not (await hasher.verify(GOOD, None)).ok
+        unknown_user = argon2_calls.copy()
+        argon2_calls.clear()
         assert await hasher.verify(GOOD, stored) == Verdict(ok=False, rehash=False)
-        assert argon2_calls == ["mismatch"]
+        assert argon2_calls == unknown_user == ["mismatch"] * 2, "composed and taken apart"
         logged = capsys.readouterr()
         assert "cannot be read" in logged.out + logged.err
         assert GOOD not in logged.out + logged.err

@@ -3,12 +3,13 @@
 import random
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
 import pytest
 from organization_calls import Refused, World, eventually
-from permission_rpc import Rpcs, key
+from permission_rpc import Rpcs, key, row
 
 from watchword.client.testing import LocalServer
 from watchword.v1 import organizations_pb2
@@ -46,13 +47,27 @@ def payloads(sql) -> list[dict[str, Any]]:
     return [row["payload"] for row in rows]
 
 
-def replayed(payloads: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The relationships that are left when all that the log tells is done again."""
-    found: set[str] = set()
+def replayed(payloads: Iterable[Mapping[str, Any]]) -> dict[str, str | None]:
+    """The relationships that are left when all that the log tells is done again, and when each expires."""
+    found: dict[str, str | None] = {}
     for payload in payloads:
-        found -= set(payload.get("deleted", ()))
-        found |= set(payload.get("written", ()))
-    return sorted(found)
+        for text in payload.get("deleted", ()):
+            # What was not there must not be told as deleted.
+            del found[text]
+        for told in payload.get("written", ()):
+            whole = {"relationship": told} if isinstance(told, str) else told
+            found[whole["relationship"]] = whole.get("expire_time")
+    return found
+
+
+def stored(sql) -> dict[str, str | None]:
+    """The relationships that are stored, and when each expires."""
+    rows = sql("""
+        SELECT object || '#' || relation || '@' || subject || CASE subject_relation WHEN '' THEN '' ELSE '#' END
+            || subject_relation AS text, expire_time AT TIME ZONE 'UTC' AS expires
+        FROM relationships
+    """)
+    return {row["text"]: row["expires"] and f"{row['expires'].isoformat()}+00:00" for row in rows}
 
 
 def is_waiting(connection: psycopg.Connection[Any]) -> bool:
@@ -131,19 +146,29 @@ def test_a_role_that_is_lost_already_is_not_told_as_taken(watchword, channel, me
 
 
 ROWS = [f"document:{number}#viewer@{who}" for number in (1, 2) for who in ("user:ana", "group:eng#member")]
+EXPIRY = [None, *(datetime(year, 1, 1, tzinfo=UTC) for year in (2998, 2999))]
+"""So that of two writers of the same relationship it shows who was the later one."""
 
 
-def write_at_random(rpcs: Rpcs, chance: random.Random) -> None:
+def rows_at_random(texts: Iterable[str], chance: random.Random) -> list[pb.Relationship]:
+    return [row(text, expire_time=chance.choice(EXPIRY)) for text in texts]
+
+
+def write_at_random(rpcs: Rpcs, chance: random.Random, texts: list[str]) -> None:
     """Make a change that may be refused for nothing but that others were in the way."""
-    chosen = chance.sample(ROWS, chance.randint(1, 3))
+    chosen = chance.sample(texts, chance.randint(1, 3))
     some = chance.randint(0, len(chosen))
+    way = chance.random()
     try:
-        if chance.random() < 0.2:
+        if way < 0.2:
             asked = pb.RelationshipFilter(object=key(chosen[0]).object)
             rpcs.call(pb.DeleteRelationshipsRequest(filter=asked, limit=chance.randint(1, 3)))
+        elif way < 0.4:
+            rpcs.imported(rows_at_random(chosen, chance), rows_at_random(reversed(chosen), chance))
         else:
-            preconditions = [nothing()] if chance.random() < 0.2 else []
-            rpcs.write(*chosen[:some], deletes=chosen[some:], preconditions=preconditions)
+            preconditions = [nothing()] if way < 0.6 else []
+            writes = rows_at_random(chosen[:some], chance)
+            rpcs.write(*writes, deletes=chosen[some:], preconditions=preconditions)
     except Refused as refused:
         if refused.reason != "CONFLICT":
             raise
@@ -155,7 +180,45 @@ def test_replaying_the_log_gives_what_is_stored(rpcs: Rpcs, sql, seed: int):
     chances = [random.Random(f"{seed}/{writer}") for writer in range(8)]
     with ThreadPoolExecutor(len(chances)) as pool:
         for _ in range(30):
-            for writer in [pool.submit(write_at_random, rpcs, chance) for chance in chances]:
+            for writer in [pool.submit(write_at_random, rpcs, chance, ROWS) for chance in chances]:
                 writer.result()
             # Not only in the end: what comes later would cover up most of what went wrong before.
-            assert replayed(payloads(sql)) == sorted(rpcs.stored())
+            assert replayed(payloads(sql)) == stored(sql)
+
+
+def manage_at_random(world: World, chance: random.Random, people: list[str]) -> None:
+    """Change who has a role in the organization, or in a group that is made and deleted."""
+    who = chance.choice(people)
+    group_id = chance.choice(["", "eng"])
+    role = "" if group_id else chance.choice(["member", "admin"])
+    eng = organizations_pb2.Group(organization_id="acme", group_id=f"g{chance.randrange(10**9)}")
+    try:
+        match chance.randrange(4):
+            case 0 | 1:
+                world.add("acme", who, role, group_id=group_id)
+            case 2:
+                world.remove("acme", who, role, group_id=group_id)
+            case 3:
+                world.call(organizations_pb2.CreateGroupRequest(group=eng))
+                world.add("acme", who, group_id=eng.group_id)
+                world.call(organizations_pb2.DeleteGroupRequest(organization_id="acme", group_id=eng.group_id))
+    except Refused as refused:
+        if refused.reason != "CONFLICT":
+            raise
+
+
+def test_replaying_the_log_gives_who_has_which_role(watchword, channel, metadata, sql):
+    """Roles are given and taken while the relationships that they are are written and deleted themselves."""
+    world, rpcs = World(watchword, channel, metadata), Rpcs(channel, metadata)
+    people = [world.user(name) for name in ("ana", "ben", "cleo")]
+    world.organization("acme", people[0])
+    world.group("acme", "eng", people[1])
+    texts = [f"{node}@{who}" for node in ("organization:acme#member", "group:eng#member") for who in people[1:]]
+    chances = [random.Random(f"roles/{writer}") for writer in range(6)]
+    with ThreadPoolExecutor(len(chances)) as pool:
+        for _ in range(15):
+            managing = [pool.submit(manage_at_random, world, chance, people[1:]) for chance in chances[:3]]
+            writing = [pool.submit(write_at_random, rpcs, chance, texts) for chance in chances[3:]]
+            for writer in (*managing, *writing):
+                writer.result()
+            assert replayed(payloads(sql)) == stored(sql)

@@ -245,6 +245,20 @@ def test_many_streams_of_a_key_end_with_it(rpcs, watchword):
     assert len(staying.changes()) == 2
 
 
+def test_what_waits_to_be_read_is_not_told_when_the_key_is_revoked(rpcs, watchword, elsewhere):
+    """Threat: who does not read for a while gets all that was meant for it while its key was good, and more."""
+    watchword.service_accounts.create("watcher")
+    made = watchword.service_accounts.create_key("watcher", permissions=["watch", "read_relationships"])
+    quick = stream(rpcs, include_details=True)
+    told = {record(elsewhere, *range(10_000)) for _ in range(100)}
+    metadata = (("authorization", f"Bearer {made.api_key}"),)
+    slow = Stream(rpcs.channel, metadata, checkpoint=quick.checkpoint, include_details=True)
+    assert set(xids(quick.changes())) == told
+    watchword.service_accounts.revoke_key(made.key.key_id)
+    assert slow.refused().reason == "API_KEY_INVALID"
+    assert 0 < len(slow.told_last) < len(told)
+
+
 def detailed_in_time(channel: grpc.Channel, metadata) -> Stream:
     """Open a stream with details as soon as there is a place for it."""
     end = time.monotonic() + 20

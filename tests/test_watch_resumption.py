@@ -13,6 +13,10 @@ from watchword.server.restore import database_restored
 from watchword.server.sealing import Keyring
 
 MODEL = "model\n  schema 1.1\ntype user\ntype document\n  relations\n    define viewer: [user]"
+MANY = (
+    "insert into events (event_time, type, outcome, actor, objects, nodes, request_id, source, payload) select now(),"
+    " 'relationships-changed', 'success', 'x', '{}', %s, 'x', 'x', '{}' from generate_series(1, %s)"
+)
 BOTH = pytest.mark.parametrize("details", [False, True], ids=["nodes", "details"])
 
 
@@ -112,11 +116,11 @@ def test_who_has_missed_too_much_begins_anew(rpcs, elsewhere):
     many += (
         " select now(), 'relationships-changed', 'success', 'x', '{}', %s, 'x', 'x', '{}' from generate_series(1, %s)"
     )
-    elsewhere.execute(many, [[1], 10_000])
+    elsewhere.execute(MANY, [[1], 10_000])
     one = stream(rpcs, before)
     assert one.started.resumed
     assert len(one.changes()) == 10_000
-    elsewhere.execute(many, [[1], 1])
+    elsewhere.execute(MANY, [[1], 1])
     assert not stream(rpcs, before).started.resumed
     assert len(one.changes()) == 1
 
@@ -127,13 +131,24 @@ def test_who_has_missed_too_much_begins_anew(rpcs, elsewhere):
     assert ids == sorted(ids)
 
     before = one.checkpoint
-    elsewhere.execute(many, [list(range(1_000)), 50])
+    elsewhere.execute(MANY, [list(range(1_000)), 50])
     assert stream(rpcs, before).started.resumed
-    elsewhere.execute(many, [[1], 1])
+    elsewhere.execute(MANY, [[1], 1])
     anew = stream(rpcs, before)
     assert not anew.started.resumed
     rpcs.write("document:1#viewer@user:ana")
     assert len(anew.changes()) == 1
+
+
+@pytest.mark.parametrize(("nodes", "changes"), [(1, 10_001), (2_500, 81)])
+def test_so_much_that_the_server_itself_forgets(rpcs, elsewhere, nodes, changes):
+    """It cannot tell which answers stand; of what happened, all is told."""
+    one, detailed = stream(rpcs), stream(rpcs, details=True)
+    elsewhere.execute(MANY, [list(range(nodes)), changes])
+    assert one.resynchronized() == []
+    assert len(detailed.changes()) == changes
+    xid = record(elsewhere, 1)
+    assert xids(one.changes()) == xids(detailed.changes()) == [xid]
 
 
 @BOTH

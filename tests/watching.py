@@ -41,6 +41,7 @@ class Stream:
         self._call = opened(channel, iter(self._requests.get, None), metadata, timeout=timeout)
         self._pings = 0
         self.checkpoints: list[str] = []
+        self.told_last: list[pb.Change] = []
         self.started = self.next().started
         self._know(self.started.checkpoint)
 
@@ -102,10 +103,10 @@ class Stream:
             pass
 
     def refused(self) -> Refused:
-        """Read on until the stream ends with an error."""
+        """Read on until the stream ends with an error; keeps the changes that came before."""
         try:
             while True:
-                self.next()
+                self.told_last += self.next().changes.changes
         except Refused as refused:
             return refused
 

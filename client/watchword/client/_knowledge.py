@@ -177,12 +177,19 @@ class Knowledge:
             and following.token_changes.permits(nodes, standing[1])
         )
 
-    def keep_token(self, key: Key | str, token: Token, nodes: Sequence[int], revision: str, generation: int) -> None:
-        """Keep a token that was found good."""
+    def keep_token(
+        self, key: Key | str, token: Token, nodes: Sequence[int], revision: str, *, generation: int, horizon: int
+    ) -> None:
+        """Keep a token that was found good; `generation` and `horizon` are those of before it was looked at.
+
+        Threat: a key that leaked signs a token of a revision in the future, by which it would stand for ever once it is
+        kept, also when its key is withdrawn. So none is kept as of later than what has been heard.
+        """
         standing = parse_revision(revision)
         if standing is None or standing[0] != self.following.epoch:
             return
-        self.tokens.put(key, token, generation=generation, nodes=nodes, horizon=standing[1], size=_TOKEN_BYTES)
+        horizon = min(standing[1], horizon)
+        self.tokens.put(key, token, generation=generation, nodes=nodes, horizon=horizon, size=_TOKEN_BYTES)
 
     def keys_may_have_changed(self) -> bool:
         """Whether the signing keys may be others than those at hand.

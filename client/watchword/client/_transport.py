@@ -34,8 +34,9 @@ Owner = tuple[int, asyncio.AbstractEventLoop | None]
 DEFAULT_ADDRESS: Final = "localhost:7420"
 DEFAULT_TIMEOUT: Final = 10.0
 
-# Only UNAVAILABLE is tried again: the request did not arrive or its answer was lost, and a change that was made
-# after all is not made twice, since each attempt carries the same request_id. ABORTED is the caller's to judge.
+# Tried again are UNAVAILABLE, and CANCELLED, which is what a server that stops says to calls that it has not begun: the
+# request did not arrive or its answer was lost, and a change that was made after all is not made twice, since each
+# attempt carries the same request_id. ABORTED is the caller's to judge.
 SERVICE_CONFIG: Final[dict[str, Any]] = {
     "loadBalancingConfig": [{"round_robin": {}}],
     "methodConfig": [
@@ -46,7 +47,7 @@ SERVICE_CONFIG: Final[dict[str, Any]] = {
                 "initialBackoff": "0.1s",
                 "maxBackoff": "1s",
                 "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE"],
+                "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
             },
         }
     ],

@@ -38,6 +38,11 @@ def parse_revision(text: str) -> tuple[str, int] | None:
     return (epoch, int(xid)) if xid.isdigit() and len(xid) <= _MAX_XID_DIGITS else None
 
 
+def monotonic() -> float:
+    """What the monotonic clock shows. Looked up each time, since tests move it (`watchword.client.testing`)."""
+    return time.monotonic()
+
+
 @dataclass(frozen=True, slots=True)
 class Noted:
     """A revision, and when it was noted, on the monotonic clock."""
@@ -63,7 +68,7 @@ class _Context:
 class Revisions:
     """The revisions that one client has heard of."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
         # Not the one of the process before a fork: a thread that is not there any more may hold it.
         self._locks = PerProcess(threading.Lock)

@@ -1,5 +1,6 @@
 """Running a server and looking after its database."""
 
+import asyncio
 import os
 import secrets
 import signal
@@ -34,7 +35,13 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(database)
 
 
-def serve(output: Output) -> None:
+def serve(
+    output: Output,
+    *,
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", help="Processes that share the port. Default: WATCHWORD_WORKERS, or 1.")
+    ] = None,
+) -> None:
     """Run a server until it is told to stop (SIGTERM, Ctrl-C). `watchword settings` lists what can be set.
 
     Without WATCHWORD_DATABASE_URL it brings its own PostgreSQL, in the data folder, and shows the administrator's
@@ -49,15 +56,22 @@ def serve(output: Output) -> None:
         from watchword.server.prepare import prepare  # noqa: PLC0415
         from watchword.server.storage import schema  # noqa: PLC0415
 
+        if workers is not None:
+            os.environ["WATCHWORD_WORKERS"] = str(workers)
         config = _config()
         # Until the server has its own way of stopping, SIGTERM must still stop the embedded database in passing.
         signal.signal(signal.SIGTERM, _leave)
+        if config.workers > 1:
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there are workers to replace
         with prepare(config) as prepared:
             if config.database_url is None:
                 schema.migrate(prepared.database_url, progress=lambda text: output.note(f"Migrated to {text}"))
                 _bootstrap(output, config, prepared.database_url, prepared.keyring)
             else:
                 schema.check(prepared.database_url)
+            if config.workers > 1:
+                _run_workers(output, config, prepared.database_url)
+                return
             uvloop.run(
                 run(
                     config,
@@ -198,6 +212,21 @@ def _bootstrap(output: Output, config: "Config", database_url: str, keyring: "Ke
         return False
     output.note("This is the administrator's API key. It may do everything and is shown this once.")
     return True
+
+
+def _run_workers(output: Output, config: "Config", database_url: str) -> None:
+    from watchword.server.workers import WorkerFailed, Workers, held  # noqa: PLC0415
+
+    environment = {**os.environ, "WATCHWORD_DATABASE_URL": database_url}
+    if config.database_url is None and config.master_key is None and config.master_key_file is None:
+        environment["WATCHWORD_MASTER_KEY_FILE"] = str(config.data_dir / "master.key")
+    with held(config.listen) as address:
+        environment["WATCHWORD_LISTEN"] = address
+        workers = Workers(environment, number=config.workers, grace=config.shutdown_grace.total_seconds())
+        try:
+            asyncio.run(workers.run(lambda: _ready(output, address)))
+        except WorkerFailed as error:
+            raise Failure(str(error)) from None
 
 
 def _config() -> "Config":

@@ -6,11 +6,9 @@ balancer as soon as it does not, and again when it does.
 
 import asyncio
 import contextlib
-import errno
 import gc
 import secrets
 import signal
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -43,6 +41,7 @@ from watchword.server.health import Health
 from watchword.server.identifiers import Clock, Randomness
 from watchword.server.incidents import describe
 from watchword.server.introspection import Introspector
+from watchword.server.listening import bind
 from watchword.server.listings import LIST_IS_KEPT, Listings
 from watchword.server.node_cache import NodeCache
 from watchword.server.passwords import PasswordHasher, PasswordPolicy
@@ -82,8 +81,6 @@ _OPTIONS = [
     ("grpc.server.max_pending_requests", 10_000),
     ("grpc.server.max_pending_requests_hard_limit", 20_000),
     ("grpc.max_metadata_size", 16 * 1024),
-    # Two servers on one port would share its calls without a word (workers come with an option of their own).
-    ("grpc.so_reuseport", 0),
     # Callers keep idle connections alive through firewalls; grpc's default would hang up on them.
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
@@ -129,8 +126,9 @@ async def running(
     keyring: Keyring,
     clock: Clock = utc_now,
     randomness: Randomness = secrets.token_bytes,
+    is_shared: bool = False,
 ) -> AsyncIterator[App]:
-    """Run a server until the block ends.
+    """Run a server until the block ends; with `is_shared` beside others on the same port.
 
     Raises:
         DatabaseUnavailable: nothing answers at the URL.
@@ -157,7 +155,8 @@ async def running(
         feed = Feed(database)
         database.on_commit = feed.changed
         await feed.look()
-        server = grpc.aio.server(options=_OPTIONS)
+        # Two servers on one port would share its calls without a word: only workers do, who mean it.
+        server = grpc.aio.server(options=[*_OPTIONS, ("grpc.so_reuseport", int(is_shared))])
         fan_out = FanOut(feed)
         parts = _Parts(config, database, keyring, clock, randomness, signing, feed, fan_out)
         server.add_generic_rpc_handlers(tuple(_own_services(stack, parts)))
@@ -166,7 +165,7 @@ async def running(
         server.add_generic_rpc_handlers((health.service(),))
         if config.reflection:
             server.add_generic_rpc_handlers(tuple(reflection.services()))
-        address = _bind(server, config)
+        address = bind(server, config, is_shared=is_shared)
         await server.start()
         watch = asyncio.create_task(_watch_database(database, health))
         maintain = asyncio.create_task(_maintain(database, signing))
@@ -256,42 +255,6 @@ def _own_services(stack: AsyncExitStack, parts: _Parts) -> list[grpc.GenericRpcH
     return [pipeline.service(descriptor, servicer) for descriptor, servicer in zip(services(), servicers, strict=True)]
 
 
-def _bind(server: grpc.aio.Server, config: Config) -> str:
-    host = config.listen.rpartition(":")[0]
-    refusal = OSError(f"Cannot serve on {config.listen}: is another process using the port?")
-    if _is_taken(config.listen):
-        raise refusal
-    try:
-        if config.tls is None:
-            port = server.add_insecure_port(config.listen)
-        else:
-            client_ca = config.tls.client_ca_file.read_bytes() if config.tls.client_ca_file else None
-            credentials = grpc.ssl_server_credentials(
-                [(config.tls.key_file.read_bytes(), config.tls.certificate_file.read_bytes())],
-                root_certificates=client_ca,
-                require_client_auth=client_ca is not None,
-            )
-            port = server.add_secure_port(config.listen, credentials)
-    except RuntimeError as error:
-        raise refusal from error
-    return f"{host}:{port}"
-
-
-def _is_taken(listen: str) -> bool:
-    """Try the port first, for grpc would write lines of its own to the console."""
-    host, _, port = listen.rpartition(":")
-    with contextlib.suppress(socket.gaierror):
-        for family, _, _, _, where in socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM):
-            with socket.socket(family) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    probe.bind(where)
-                except OSError as error:
-                    if error.errno == errno.EADDRINUSE:
-                        return True
-    return False
-
-
 async def _rotate_if_due(database: Database, signing: Signing) -> None:
     async with database.write(server_call("server/rotate")) as tx:
         await signing.rotate_if_due(tx)
@@ -348,8 +311,16 @@ def _spare_collector() -> None:
     gc.set_threshold(100_000, 50, 100)
 
 
-async def serve(config: Config, *, database_url: str, keyring: Keyring, on_ready: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or SIGINT; `on_ready` gets the address.
+async def serve(
+    config: Config,
+    *,
+    database_url: str,
+    keyring: Keyring,
+    on_ready: Callable[[str], None],
+    is_shared: bool = False,
+    orphaned: asyncio.Task[None] | None = None,
+) -> None:
+    """Serve until SIGTERM or SIGINT, or until `orphaned` is done; `on_ready` gets the address.
 
     Raises:
         DatabaseUnavailable: nothing answers at the URL.
@@ -362,7 +333,9 @@ async def serve(config: Config, *, database_url: str, keyring: Keyring, on_ready
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with running(config, database_url=database_url, keyring=keyring) as app:
+    if orphaned is not None:
+        orphaned.add_done_callback(lambda _: stop.set())
+    async with running(config, database_url=database_url, keyring=keyring, is_shared=is_shared) as app:
         on_ready(app.address)
         await stop.wait()
         _log.info("stopping")

@@ -55,6 +55,11 @@ class Tls:
 _ARGON2_FLOOR = ((47104, 1), (19456, 2), (12288, 3), (9216, 4), (7168, 5))
 
 
+def is_strong_argon2(memory_kib: int, time: int) -> bool:
+    """Whether argon2 with this much memory and so many passes reaches OWASP's floor."""
+    return any(memory_kib >= memory and time >= passes for memory, passes in _ARGON2_FLOOR)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Argon2Parameters:
     """What one hash costs (RFC 9106): memory in KiB, passes over it, lanes.
@@ -70,8 +75,7 @@ class Argon2Parameters:
     def __post_init__(self) -> None:
         if self.time < 1 or self.parallelism < 1 or self.memory_kib < 8 * self.parallelism:
             raise ValueError("argon2 needs at least 1 pass, 1 lane and 8 KiB of memory for each lane")
-        strong = any(self.memory_kib >= memory and self.time >= time for memory, time in _ARGON2_FLOOR)
-        if not strong and not self.allow_weak:
+        if not is_strong_argon2(self.memory_kib, self.time) and not self.allow_weak:
             equals = ", ".join(f"{memory} KiB with {time}" for memory, time in _ARGON2_FLOOR)
             raise ValueError(f"argon2 with {self.memory_kib} KiB and {self.time} passes is too weak: use {equals}")
 
@@ -95,8 +99,13 @@ class Config:
     session_lifetime: timedelta = timedelta(days=30)
     signing_key_lifetime: timedelta = timedelta(days=30)
     argon2: Argon2Parameters = Argon2Parameters()  # frozen
+    sign_in_failures_per_account: int = 5
+    sign_in_failures_per_address: int = 50
+    sign_in_failures_in_all: int = 300
+    known_device_lifetime: timedelta = timedelta(days=180)
     hash_threads: int = 2
     hash_queue: int = 32
+    workers: int = 1
     pool_size: int = 16
     cache_mib: int = 256
     log_format: str = "auto"
@@ -209,11 +218,42 @@ SETTINGS: Mapping[str, Setting] = {
     ),
     "WATCHWORD_ARGON2_TIME": Setting("argon2", _number(1, 64), "Passes of one password hash. Default 2."),
     "WATCHWORD_ARGON2_PARALLELISM": Setting("argon2", _number(1, 16), "Lanes of one password hash. Default 1."),
+    "WATCHWORD_SIGN_IN_FAILURES_PER_ACCOUNT": Setting(
+        "sign_in_failures_per_account",
+        _number(0, 1000),
+        "Failed sign-ins by one name until each further one is followed by a delay: 1 s, doubled each time, up to 12 "
+        "hours. One is forgotten every 12 hours, all by a success. Unknown names are treated alike; a known device "
+        "has a count of its own. 0 turns it off. Default 5.",
+    ),
+    "WATCHWORD_SIGN_IN_FAILURES_PER_ADDRESS": Setting(
+        "sign_in_failures_per_address",
+        _number(0, 1_000_000),
+        "Failed sign-ins an hour from one address (IPv6: one /64), as `device.ip_address` has it, until delays of 1 s "
+        "to 15 minutes follow. Known devices are exempt. 0 turns it off. Default 50.",
+    ),
+    "WATCHWORD_SIGN_IN_FAILURES_IN_ALL": Setting(
+        "sign_in_failures_in_all",
+        _number(0, 1_000_000),
+        "Failed sign-ins a minute in all until a delay of 1 s follows each. Known devices are exempt. 0 turns it off. "
+        "Default 300.",
+    ),
+    "WATCHWORD_KNOWN_DEVICE_SECONDS": Setting(
+        "known_device_lifetime",
+        _seconds(0, 10 * 366 * 86400),
+        "For how long a device is known after a sign-in, by the `device_token` that it got. 0 turns it off. Default "
+        "180 days.",
+    ),
     "WATCHWORD_HASH_THREADS": Setting(
         "hash_threads", _number(1, 256), "Password hashes computed at a time. Default 2."
     ),
     "WATCHWORD_HASH_QUEUE": Setting(
         "hash_queue", _number(0, 100_000), "Password hashes that may wait; more are refused at once. Default 32."
+    ),
+    "WATCHWORD_WORKERS": Setting(
+        "workers",
+        _number(1, 256),
+        "Processes that share the port, each with connections and a cache of its own. SIGHUP replaces them one after "
+        "the other. Default 1.",
     ),
     "WATCHWORD_POOL_SIZE": Setting(
         "pool_size",

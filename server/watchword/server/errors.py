@@ -16,7 +16,7 @@ who gets it: what was wrong and what to do; it never holds a secret, personal da
     ├── EtagMismatch, Conflict                                              ABORTED
     ├── WrongStatus, KeyEnded, InvitationInvalid, PreconditionFailed, ModelOrphans,
     │   ModelLacksRelation, RevisionUnknown, LastOwner                      FAILED_PRECONDITION
-    ├── ServerBusy, ResolutionLimit                                         RESOURCE_EXHAUSTED
+    ├── ServerBusy, SignInThrottled, ResolutionLimit                        RESOURCE_EXHAUSTED
     ├── DatabaseUnavailable, ShuttingDown                                   UNAVAILABLE
     ├── TimedOut                                                            DEADLINE_EXCEEDED
     └── InternalError                                                       INTERNAL
@@ -474,6 +474,22 @@ class ServerBusy(DomainError):
 
     def __init__(self, message: str, *, retry_after: timedelta) -> None:
         super().__init__(message)
+        self.retry_after = retry_after
+
+    def _add_details(self, status: status_pb2.Status) -> None:
+        delay = Duration()
+        delay.FromTimedelta(self.retry_after)
+        status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
+
+
+class SignInThrottled(DomainError):
+    """Too many have failed. The same words whether or not the account exists and the password was right."""
+
+    code = code_pb2.RESOURCE_EXHAUSTED
+    reason = errors_pb2.ERROR_REASON_SIGN_IN_THROTTLED
+
+    def __init__(self, *, retry_after: timedelta) -> None:
+        super().__init__("Too many sign-ins have failed: try again later. Nothing was checked.")
         self.retry_after = retry_after
 
     def _add_details(self, status: status_pb2.Status) -> None:

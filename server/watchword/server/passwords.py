@@ -9,10 +9,11 @@ import asyncio
 import contextlib
 import threading
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import argon2
@@ -22,6 +23,7 @@ from zxcvbn import matching, scoring
 
 from watchword.server.config import Argon2Parameters
 from watchword.server.errors import PasswordRefused, ServerBusy, ShuttingDown
+from watchword.server.foreign_hashes import HashRefused, recognise
 from watchword.server.identifiers import Randomness
 
 MIN_CHARACTERS: Final = 8
@@ -42,6 +44,16 @@ log = structlog.get_logger()
 def normalize(password: str) -> str:
     """Bring a password to NFC, as NIST SP 800-63B-4 section 3.1.1.2 has it: keyboards differ in what they compose."""
     return unicodedata.normalize("NFC", password)
+
+
+def _forms(password: str) -> list[bytes]:
+    """Give the forms in which a password may have been hashed, this server's own first.
+
+    Other software hashed what was typed: composed on one keyboard and taken apart on another. So a hash that does not
+    fit the composed form is tried with the password as it came, and taken apart. For ASCII these are all the same.
+    """
+    forms = (normalize(password), password, unicodedata.normalize("NFD", password))
+    return [form.encode() for form in dict.fromkeys(forms)]
 
 
 class PasswordPolicy:
@@ -206,6 +218,8 @@ class PasswordHasher:
     async def verify(self, password: str, stored: str | None) -> Verdict:
         """Verify a password against a stored hash, or against none if there is no such user or password.
 
+        The hash is this server's own or one that was brought along (foreign_hashes).
+
         Threat: telling accounts apart by the time that an answer takes. Without a hash, or with one that cannot be
         read, the same work is done on a hash that nobody knows a password of. (A hash that still has older parameters
         takes the time of those.)
@@ -225,19 +239,29 @@ class PasswordHasher:
 
     def _verify(self, password: str, stored: str | None) -> Verdict | None:
         """Verify; None if the stored hash cannot be read."""
-        secret = normalize(password).encode()
-        readable = True
+        forms = _forms(password)
         if stored is not None:
-            try:
-                self._argon2.verify(stored, secret)
-                return Verdict(ok=True, rehash=self._argon2.check_needs_rehash(stored))
-            except VerifyMismatchError:
-                return Verdict(ok=False, rehash=False)
-            except (ValueError, VerificationError):  # raised before any work is done
-                readable = False
-        with contextlib.suppress(VerifyMismatchError):
-            self._argon2.verify(self._dummy, secret)
-        return Verdict(ok=False, rehash=False) if readable else None
+            with contextlib.suppress(HashRefused, ValueError, VerificationError):  # raised before any work is done
+                return self._compare(forms, stored)
+        self._compare(forms, self._dummy)
+        return Verdict(ok=False, rehash=False) if stored is None else None
+
+    def _compare(self, forms: Sequence[bytes], stored: str) -> Verdict:
+        """Compare all forms of a password with a hash: this server's own, or one that was brought along."""
+        # Of argon2 are its own, under whatever parameters it had. No limit of today may lock their users out.
+        is_argon2 = stored.startswith("$argon2")
+        matches = partial(self._is_made_of, stored) if is_argon2 else recognise(stored).matches
+        for form in forms:
+            if matches(form):
+                is_todays = is_argon2 and form == forms[0] and not self._argon2.check_needs_rehash(stored)
+                return Verdict(ok=True, rehash=not is_todays)
+        return Verdict(ok=False, rehash=False)
+
+    def _is_made_of(self, stored: str, form: bytes) -> bool:
+        try:
+            return self._argon2.verify(stored, form)
+        except VerifyMismatchError:
+            return False
 
     async def _run(self, job: Callable[[], T]) -> T:
         with self._lock:

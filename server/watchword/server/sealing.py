@@ -23,7 +23,7 @@ from typing import Final, Self
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from watchword.server.identifiers import Randomness
 
@@ -133,7 +133,8 @@ class Keyring:
     __slots__ = ("_keys", "_primary", "_randomness")
 
     def __init__(self, keys: Mapping[str, bytes], *, randomness: Randomness) -> None:
-        self._keys = dict(keys)
+        # The first step of HKDF, without a salt, is the same for all purposes and taken once.
+        self._keys = {key_id: hmac.digest(bytes(KEY_BYTES), key, "sha256") for key_id, key in keys.items()}
         self._primary = next(iter(self._keys))
         self._randomness = randomness
 
@@ -192,10 +193,10 @@ class Keyring:
 
     def _derive(self, key_id: str, info: str) -> bytes:
         try:
-            master = self._keys[key_id]
+            extracted = self._keys[key_id]
         except KeyError:
             raise UnknownMasterKey(key_id) from None
-        return HKDF(SHA256(), KEY_BYTES, salt=None, info=f"watchword/{info}".encode()).derive(master)
+        return HKDFExpand(SHA256(), KEY_BYTES, info=f"watchword/{info}".encode()).derive(extracted)
 
 
 def _any(results: Iterable[bool]) -> bool:

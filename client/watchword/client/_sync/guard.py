@@ -217,7 +217,9 @@ class Guard:
         live.wake(time.monotonic())
         key = token if audience is None else (token, audience)
         for _ in range(_TRIES):
-            generation, mark = knowledge.tokens.generation, knowledge.following.token_changes.count
+            generation, horizon = knowledge.tokens.generation, knowledge.following.horizon
+            # After the horizon: what is not counted yet is not before it either.
+            mark = knowledge.following.token_changes.count
             if knowledge.keys_may_have_changed():
                 self._keys.renew()
             principal = self._keys.verify(token, audience=audience)
@@ -232,7 +234,8 @@ class Guard:
                     continue  # it was too long on its way
             if not knowledge.following.token_changes.has_named(nodes, since=mark):
                 ends_at = principal.expire_time.timestamp() + self._skew_seconds
-                knowledge.keep_token(key, Token(principal, ends_at), nodes, revision, generation)
+                token_found = Token(principal, ends_at)
+                knowledge.keep_token(key, token_found, nodes, revision, generation=generation, horizon=horizon)
                 return principal
         raise UnavailableError("What the access token depends on kept changing: try again.")
 

@@ -30,6 +30,7 @@ class EventType(StrEnum):
     SESSION_PRESENTED = "session-presented"
     SESSION_REVOKED = "session-revoked"
     SIGN_IN_FAILED = "sign-in-failed"
+    SIGN_IN_THROTTLED = "sign-in-throttled"
     REFRESH_TOKEN_REUSED = "refresh-token-reused"  # noqa: S105  # a name, not a token
     PERMISSION_MODEL_WRITTEN = "permission-model-written"
     RELATIONSHIPS_CHANGED = "relationships-changed"

@@ -188,6 +188,22 @@ sessions = Table(
 Index("sessions_by_user", sessions.c.user_id, sessions.c.session_id)
 Index("sessions_living_by_user", sessions.c.user_id, postgresql_where=text("end_time is null"))
 
+# How many sign-ins have failed lately, for each account, source address and known device, and in all: throttle.py. The
+# key is a keyed hash, so that neither identifiers nor addresses stand here. `debt_time` is when the last one counted
+# will be forgotten, `free_time` when the next one is let through. `pending` are those whose passwords are being
+# checked; of whom nothing was heard until `lease_time`, the server is gone.
+# Not in the write-ahead log: nobody waits for the disk while others wait for the row, and what a crash takes is a count.
+sign_in_counters = Table(
+    "sign_in_counters",
+    metadata,
+    Column("key", LargeBinary, primary_key=True),
+    _time("debt_time"),
+    _time("free_time"),
+    Column("pending", Integer, nullable=False),
+    _time("lease_time"),
+    prefixes=["UNLOGGED"],
+)
+
 signing_keys = Table(
     "signing_keys",
     metadata,

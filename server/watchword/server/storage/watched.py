@@ -57,8 +57,8 @@ page AS MATERIALIZED (
 ),
 measured AS (
     SELECT *, count(*) OVER () AS found,
-        sum(octet_length(CAST(payload AS text))) OVER (ORDER BY event_id ROWS UNBOUNDED PRECEDING EXCLUDE CURRENT ROW)
-            AS size_before
+        sum(octet_length(CAST(payload AS text)) + 8 * cardinality(nodes))
+            OVER (ORDER BY event_id ROWS UNBOUNDED PRECEDING EXCLUDE CURRENT ROW) AS size_before
     FROM page
 )
 SELECT event_id, xid, nodes, type, event_time, actor, objects, organization, payload, found

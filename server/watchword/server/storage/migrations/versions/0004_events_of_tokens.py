@@ -11,10 +11,16 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Make the index."""
-    op.create_index(
-        "events_of_tokens",
-        "events",
-        ["xid"],
-        postgresql_where=sa.text("nodes <> '{}' AND type NOT IN ('relationships-changed', 'permission-model-written')"),
-    )
+    """Make the index, while servers write events."""
+    with op.get_context().autocommit_block():
+        # An attempt that was broken off leaves one that is not valid.
+        op.drop_index("events_of_tokens", "events", if_exists=True, postgresql_concurrently=True)
+        op.create_index(
+            "events_of_tokens",
+            "events",
+            ["xid"],
+            postgresql_where=sa.text(
+                "nodes <> '{}' AND type NOT IN ('relationships-changed', 'permission-model-written')"
+            ),
+            postgresql_concurrently=True,
+        )

@@ -48,12 +48,17 @@ EXAMPLES = [
     errors.LastOwner(),
     errors.ResolutionLimit("depth", "The answer lies more than 25 steps away."),
     errors.ServerBusy("Too many calls.", retry_after=timedelta(seconds=1.5)),
+    errors.SignInThrottled(retry_after=timedelta(seconds=4)),
     errors.DatabaseUnavailable(),
     errors.ShuttingDown(),
     errors.TimedOut(),
     errors.InternalError("incident-0123456789abcdef"),
 ]
-RETRIED = {"SERVER_BUSY": timedelta(seconds=1.5), "DATABASE_UNAVAILABLE": timedelta(seconds=1)}
+RETRIED = {
+    "SERVER_BUSY": timedelta(seconds=1.5),
+    "SIGN_IN_THROTTLED": timedelta(seconds=4),
+    "DATABASE_UNAVAILABLE": timedelta(seconds=1),
+}
 
 
 def test_every_reason_has_one_server_class_and_one_example():

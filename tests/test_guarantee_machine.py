@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from conftest import PASSWORD
+from deployment import seconds_until
 from guaranteed import KINDS, MODEL, Kind, Person, Sdk, grant, held_open, person, relationship, sdk, take
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -22,7 +23,7 @@ from tcp_proxy import TcpProxy, tcp_proxy
 
 from watchword.client import Client, DeadlineExceededError, UnavailableError
 
-MAX_STALENESS = 1.0
+MAX_STALENESS = 0.6
 PEOPLE = (0, 1)
 DOCUMENTS = ("document:{}-a", "document:{}-b")
 
@@ -41,7 +42,7 @@ class Place:
 def place(written_at: str, asked_at: str, api_key: str, database_url: str, kind: Kind, **more: Any) -> Iterator[Place]:
     with (
         tcp_proxy(asked_at) as proxy,
-        sdk(proxy.address, api_key, kind=kind, max_staleness=MAX_STALENESS, timeout=0.7, **more) as reader,
+        sdk(proxy.address, api_key, kind=kind, max_staleness=MAX_STALENESS, timeout=0.4, **more) as reader,
         Client(written_at, api_key=api_key, **more) as writer,
     ):
         writer.permissions.write_model(dsl=MODEL)
@@ -214,9 +215,22 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: not self.is_silent)
     @rule()
     def all_is_passed(self) -> None:
-        """No stale yes and no stale no."""
+        """No stale yes and no stale no; also after others have gone on, by which what is kept is looked at anew."""
         self.place.reader.wait_until_passed(self.moments[-1].revision)
         self.all_is_true()
+        other = f"{self.documents[0]}-other#viewer@user:other"
+        self.place.reader.wait_until_passed(grant(self.place.writer, other))
+        self.all_is_true()
+        self.place.reader.wait_until_passed(take(self.place.writer, other))
+        self.all_is_true()
+
+    @precondition(lambda self: not self.is_silent)
+    @rule(which=st.integers(0, 11))
+    def others_overtake_a_change(self, which: int) -> None:
+        self.begin_a_change(which)
+        self.all_is_passed()
+        self.commit_a_change(0)
+        self.all_is_passed()
 
     @precondition(lambda self: not self.is_silent)
     @rule()
@@ -257,6 +271,11 @@ class Machine(RuleBasedStateMachine):
     def go_silent(self) -> None:
         self.place.proxy.hold()
         self.is_silent = True
+
+    @precondition(lambda self: self.is_silent)
+    @rule()
+    def nothing_is_proven_any_more(self) -> None:
+        seconds_until(lambda: not self.place.reader.status.fresh, within=10)
 
     @precondition(lambda self: self.is_silent)
     @rule()

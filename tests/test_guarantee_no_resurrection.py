@@ -29,7 +29,7 @@ from guaranteed import (
 from held_calls import WATCH, Gate, Relay, relay
 from tcp_proxy import tcp_proxy
 
-from watchword.client import WatchwordError
+from watchword.client import InvalidArgumentError, WatchwordError
 
 GRANT = "document:1#viewer@user:ben"
 ASKED = ("user:ben", "can_view", "document:1")
@@ -161,6 +161,19 @@ def delete(connection: psycopg.Connection, text: str) -> None:
         " VALUES (now(), 'relationships-changed', 'success', 'service:test', '{}', %s, 'test', 'test', '{}')",
         (Standing().of_change({text.partition("@")[0]}),),
     )
+
+
+def test_a_check_that_is_under_way_while_the_feed_loses_its_place(watchword, watchword_server, between, reader):
+    """What changed meanwhile is not known here, so an answer of before proves nothing."""
+    reader.wait_until_passed(grant(watchword, GRANT))
+    before = reader.status.resynchronizations
+    with under_way(between.answers("BatchCheck"), lambda: reader.check(*ASKED)) as asked:
+        # Deletes all past the log, and has every stream begin anew.
+        watchword_server.reset()
+        seconds_until(lambda: reader.status.resynchronizations > before, within=10)
+        assert not asked.done()
+    with pytest.raises(InvalidArgumentError):  # the model is gone too
+        asked.result()
 
 
 # ----- a commit that is held back -------------------------------------------------------------------------------------

@@ -15,11 +15,12 @@ from watchword.client import (
     AsyncClient,
     CheckItem,
     Client,
+    ImportedUser,
     Relationship,
     RelationshipFilter,
     SignInIncompleteError,
 )
-from watchword.v1 import options_pb2
+from watchword.v1 import options_pb2, users_pb2
 
 ROOT = Path(__file__).parents[1]
 
@@ -33,6 +34,7 @@ METHOD_OF = {
     "SuspendUser": "users.suspend",
     "ReinstateUser": "users.reinstate",
     "DeleteUser": "users.delete",
+    "ImportUsers": "users.import_",
     "CreateServiceAccount": "service_accounts.create",
     "GetServiceAccount": "service_accounts.get",
     "ListServiceAccounts": "service_accounts.list",
@@ -91,14 +93,21 @@ METHOD_OF = {
 # Every field of a request can be set through the method, or this is why not.
 SET_BY_PAGES = {"page_token"}
 SET_BY_OTHER_METHODS = {"GetUser": {"email", "username", "external_id"}}
-SET_BY_STREAMS = {"ImportRelationships": {"request_id"}, "ExportRelationships": {"resume_token"}}
+SET_BY_STREAMS = {
+    "ImportRelationships": {"request_id"},
+    "ImportUsers": {"request_id"},
+    "ExportRelationships": {"resume_token"},
+}
 # Arguments for methods that an "x" for each parameter would not do for.
 ARGUMENTS: dict[str, tuple[list[Any], dict[str, Any]]] = {
     "WriteModel": ([], {"dsl": "x"}),
     "BatchCheck": ([[CheckItem("x", "x", "x")]], {}),
     "DeleteRelationships": ([RelationshipFilter()], {}),
     "ImportRelationships": ([[Relationship("x", "x", "x")]], {}),
+    "ImportUsers": ([[ImportedUser(external_id="x")]], {}),
 }
+# Answers of methods that an empty one would not do for.
+ANSWERS: dict[str, list[Any]] = {"ImportUsers": [users_pb2.ImportUsersResponse(results=[{}])]}
 RESOURCES = {"user", "service_account", "organization", "group"}
 
 
@@ -138,6 +147,7 @@ def test_the_sync_method_calls_it(recorder: Recorder, rpc: str):
     with Client(recorder.address, api_key="wwk_x") as client:
         method = method_at(client, METHOD_OF[rpc])
         positional, named = required_arguments(rpc, method)
+        recorder.answers.extend(ANSWERS.get(rpc, []))
         try:
             answer = method(*positional, **named)
             if inspect.isgenerator(answer):
@@ -152,6 +162,7 @@ async def test_the_async_method_calls_it(recorder: Recorder, rpc: str):
     async with AsyncClient(recorder.address, api_key="wwk_x") as client:
         method = method_at(client, METHOD_OF[rpc])
         positional, named = required_arguments(rpc, method)
+        recorder.answers.extend(ANSWERS.get(rpc, []))
         try:
             answer = method(*positional, **named)
             if isinstance(answer, AsyncIterator):

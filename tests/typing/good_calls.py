@@ -21,6 +21,8 @@ from watchword.client import (
     Device,
     Explanation,
     ImportedRelationships,
+    ImportedUser,
+    ImportedUsers,
     Introspection,
     Key,
     NotFoundError,
@@ -90,6 +92,7 @@ def relationships(client: Client) -> None:
     assert_type(client.relationships.list(selected), Iterator[Relationship])
     assert_type(client.relationships.delete(selected, limit=10), DeletedRelationships)
     assert_type(client.relationships.import_(iter([granted]), on_progress=print), ImportedRelationships)
+    assert_type(client.users.import_(iter([ImportedUser(external_id="1")]), on_result=print), ImportedUsers)
     assert_type(client.relationships.export(), Iterator[Relationship])
 
 
@@ -108,6 +111,7 @@ async def async_permissions(client: AsyncClient) -> None:
     assert_type(client.relationships.export(), AsyncIterator[Relationship])
     assert_type(await client.relationships.import_(client.relationships.export()), ImportedRelationships)
     assert_type(await client.relationships.import_([]), ImportedRelationships)
+    assert_type(await client.users.import_([ImportedUser(external_id="1")], validate_only=True), ImportedUsers)
 
 
 async def async_calls(client: AsyncClient) -> None:

@@ -14,6 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from watchword.client import models
 from watchword.v1 import (
     credentials_pb2,
+    errors_pb2,
     service_accounts_pb2,
     sessions_pb2,
     tokens_pb2,
@@ -54,6 +55,39 @@ def user_message(user_id: str = "", etag: str | None = None, **fields: Any) -> u
         message.attributes.SetInParent()
         message.attributes.update(dict(attributes))
     return message
+
+
+def imported_user_message(user: models.ImportedUser) -> users_pb2.ImportedUser:
+    """A user to import."""
+    message = users_pb2.ImportedUser(
+        external_id=user.external_id,
+        email=user.email or "",
+        username=user.username or "",
+        display_name=user.display_name or "",
+        locale=user.locale or "",
+        suspended=user.suspended,
+        password_hash=user.password_hash or "",
+        create_time=time_message(user.create_time),
+        last_sign_in_time=time_message(user.last_sign_in_time),
+    )
+    if user.attributes:
+        message.attributes.update(dict(user.attributes))
+    return message
+
+
+def user_import_result(message: users_pb2.UserImportResult, external_id: str) -> models.UserImportResult:
+    """What became of a user of an import."""
+    reason = errors_pb2.ErrorReason.DESCRIPTOR.values_by_number.get(message.reason) if message.reason else None
+    return models.UserImportResult(
+        external_id=external_id,
+        outcome=enum_of(models.ImportOutcome, users_pb2.ImportOutcome.DESCRIPTOR, message.outcome),
+        user_id=message.user_id or None,
+        field=message.field or None,
+        reason=reason.name.removeprefix("ERROR_REASON_") if reason else None,
+        description=message.description or None,
+        password_scheme=message.password_scheme or None,
+        password_is_weak=message.password_is_weak,
+    )
 
 
 def service_account(message: service_accounts_pb2.ServiceAccount) -> models.ServiceAccount:
@@ -137,13 +171,14 @@ def session(message: sessions_pb2.Session) -> models.Session:
     )
 
 
-def session_tokens(message: sessions_pb2.SessionTokens) -> models.SessionTokens:
+def session_tokens(message: sessions_pb2.SessionTokens, *, device_token: str = "") -> models.SessionTokens:
     """The tokens of a session."""
     return models.SessionTokens(
         access_token=message.access_token,
         access_token_lifetime=span_of(message.access_token_lifetime),
         refresh_token=message.refresh_token,
         session=session(message.session),
+        device_token=device_token,
     )
 
 

@@ -98,6 +98,8 @@ class Line:
             _log.warning("Answers are not kept, every question goes to the server: %s", problem)
         self.problem = problem
         self._failures += 1
+        if code == "INVALID_ARGUMENT":
+            self.following.checkpoint = ""  # it may be too long, of very many transactions: begin anew
         if code in _REFUSALS:
             return _REFUSED_PAUSE
         # Not all clients of a server that was restarted at the same moment.

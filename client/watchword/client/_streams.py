@@ -10,19 +10,16 @@ import asyncio
 import queue
 import threading
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from typing import Any, Final, Generic, TypeVar, cast
 
 import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
-from watchword.client._convert_permissions import relationship_message
-from watchword.client._permission_models import Relationship
 from watchword.client._status import to_error
 from watchword.client._transport import Settings
 from watchword.client.errors import DeadlineExceededError, UnavailableError
-from watchword.v1 import relationships_pb2
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Message)
@@ -35,9 +32,6 @@ MAX_RESUMPTIONS: Final = 5
 
 MAX_UNANSWERED: Final = 4
 """How many messages of an import may be under way."""
-
-_MAX_BATCH_SIZE: Final = 10_000
-_MAX_BATCH_BYTES: Final = 3 * 1024 * 1024  # the server takes 4 MiB
 
 
 class AsyncStream(Generic[R]):
@@ -239,41 +233,6 @@ class Pause:
     def after(failures: int) -> None:
         """Wait the longer, the more attempts have failed."""
         time.sleep(_pause(failures))
-
-
-class Batches:
-    """Gathers relationships into the messages of an import.
-
-    Raises:
-        ValueError: `batch_size` is out of its range.
-
-    """
-
-    def __init__(self, batch_size: int, new_id: Callable[[], str]) -> None:
-        if not 1 <= batch_size <= _MAX_BATCH_SIZE:
-            raise ValueError(f"batch_size must be from 1 to {_MAX_BATCH_SIZE}")
-        self._size = batch_size
-        self._new_id = new_id
-        self._gathered: list[relationships_pb2.Relationship] = []
-        self._bytes = 0
-
-    def add(self, relationship: Relationship) -> relationships_pb2.ImportRelationshipsRequest | None:
-        """Add a relationship; return the message before it if that is full."""
-        message = relationship_message(relationship)
-        size = message.ByteSize() + 8
-        full = len(self._gathered) == self._size or self._bytes + size > _MAX_BATCH_BYTES
-        ready = self.rest() if full else None
-        self._gathered.append(message)
-        self._bytes += size
-        return ready
-
-    def rest(self) -> relationships_pb2.ImportRelationshipsRequest | None:
-        """What has been gathered; None if that is nothing."""
-        if not self._gathered:
-            return None
-        ready = relationships_pb2.ImportRelationshipsRequest(relationships=self._gathered, request_id=self._new_id())
-        self._gathered, self._bytes = [], 0
-        return ready
 
 
 def _coding(response_type: type[Message]) -> Any:

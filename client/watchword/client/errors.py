@@ -34,6 +34,7 @@
     │   └── RevisionUnknownError
     ├── ResourceExhaustedError         retry_after says when to come back
     │   ├── ServerBusyError
+    │   ├── SignInThrottledError       also if the password was right: it was not looked at
     │   └── ResolutionLimitError       metadata["limit"] is "depth", "work" or "time"
     ├── UnavailableError
     │   ├── DatabaseUnavailableError
@@ -268,6 +269,10 @@ class ServerBusyError(ResourceExhaustedError):
     """More passwords wait to be checked than the server takes at a time. Wait for `retry_after`."""
 
 
+class SignInThrottledError(ResourceExhaustedError):
+    """Too many sign-ins have failed. Until `retry_after` is over all are refused, with the right password too."""
+
+
 class ResolutionLimitError(ResourceExhaustedError):
     """The answer lies beyond a limit: neither an allow nor a deny. Ask a narrower question."""
 
@@ -392,6 +397,7 @@ ERRORS: Mapping[str, type[WatchwordError]] = MappingProxyType(
         "REVISION_UNKNOWN": RevisionUnknownError,
         "RESOURCE_EXHAUSTED": ResourceExhaustedError,
         "SERVER_BUSY": ServerBusyError,
+        "SIGN_IN_THROTTLED": SignInThrottledError,
         "RESOLUTION_LIMIT": ResolutionLimitError,
         "UNAVAILABLE": UnavailableError,
         # A server that stops cancels calls that it had not begun; the caller's own cancelling never gets here.

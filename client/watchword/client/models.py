@@ -13,6 +13,11 @@ from typing import Any, Final, Generic, TypeVar
 T = TypeVar("T")
 
 
+def _unshown() -> Any:
+    """A field that stays out of a repr, for classes in which `field` is something else."""
+    return field(repr=False)
+
+
 class Unset(Enum):
     """The type of `UNSET`."""
 
@@ -120,6 +125,71 @@ class UserBatch:
     """The users found, deleted ones included, in the order asked for."""
     missing_user_ids: tuple[str, ...]
     """The ids that no user ever had."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportedUser:
+    """A user to import, as `users.import_` takes it. What is personal or secret stays out of its repr."""
+
+    external_id: str = field(repr=False)
+    """Your own id of the user, by which a repeated import knows the user again; at most 256 bytes."""
+    email: str | None = field(default=None, repr=False)
+    username: str | None = field(default=None, repr=False)
+    display_name: str | None = field(default=None, repr=False)
+    locale: str | None = None
+    attributes: Mapping[str, Any] | None = field(default=None, hash=False, repr=False)
+    suspended: bool = False
+    """Whether the user cannot sign in from the start."""
+    password_hash: str | None = field(default=None, repr=False)
+    """The hash as it is stored now: argon2, bcrypt, or as Django, Werkzeug, passlib or pwdlib write it."""
+    create_time: datetime | None = None
+    """Default: now."""
+    last_sign_in_time: datetime | None = None
+
+
+class ImportOutcome(StrEnum):
+    """What became of a user of an import."""
+
+    CREATED = "created"
+    EXISTS = "exists"
+    """A user has the external id already, and was left as it is."""
+    REFUSED = "refused"
+    UNSPECIFIED = "unspecified"
+    """An outcome that this version of the SDK does not know."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserImportResult:
+    """What became of one user of an import."""
+
+    external_id: str = _unshown()
+    outcome: ImportOutcome
+    user_id: str | None
+    """None if the user was refused, or would be created."""
+    field: str | None
+    """The field for which the user was refused, such as "email" or "password_hash"."""
+    reason: str | None
+    """"INVALID_FIELD", or "ALREADY_EXISTS" if somebody else has the name."""
+    description: str | None
+    """The same for people. It never quotes the user's values, so like cases read alike."""
+    password_scheme: str | None
+    """The kind of the password hash, such as "bcrypt"; None if there is none or it is refused."""
+    password_is_weak: bool
+    """Whether the hash costs less to guess at than is recommended today."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportedUsers:
+    """What `users.import_` did, or has done so far."""
+
+    created_count: int
+    existing_count: int
+    """Users who were there already, and were left as they are."""
+    refused_count: int
+    refusals: tuple[UserImportResult, ...]
+    """The first 100 of those refused; `on_result` gets all."""
+    revision: str | None
+    """The revision of the last change; None if there was none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,6 +301,11 @@ class SessionTokens:
     refresh_token: str = field(repr=False)
     """Works once, in `sessions.refresh`."""
     session: Session
+    device_token: str = field(default="", repr=False)
+    """Of a sign-in: to be kept on the device beyond the session, and shown at its next sign-in by the same identifier.
+
+    It opens nothing. A device that shows it cannot be locked out by others who fail to sign in.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -75,8 +75,9 @@ class CredentialServiceServicer(object):
 
     def SetPassword(self, request, context):
         """Sets a user's password without the old one: at registration, or after the caller has made sure by
-        other means who asks. Ends all sessions of the user. NOT_FOUND; FAILED_PRECONDITION with
-        reason WRONG_STATUS if the user is deleted.
+        other means who asks. Ends all sessions of the user, and forgets how many sign-ins have failed, so
+        it is a way back in for who would have to wait. NOT_FOUND; FAILED_PRECONDITION with reason
+        WRONG_STATUS if the user is deleted.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -85,7 +86,8 @@ class CredentialServiceServicer(object):
     def ChangePassword(self, request, context):
         """Changes a user's password, given the current one. Ends all sessions of the user but the one
         named. UNAUTHENTICATED with reason CURRENT_PASSWORD_WRONG, also if the user has none or does not
-        exist.
+        exist. Wrong ones are counted by user; beyond the limit that StartSignIn has too, RESOURCE_EXHAUSTED
+        with reason SIGN_IN_THROTTLED and RetryInfo.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -42,13 +42,15 @@ class CredentialServiceStub:
     def __new__(cls, channel: _aio.Channel) -> CredentialServiceAsyncStub: ...
     SetPassword: _grpc.UnaryUnaryMultiCallable[_credentials_pb2.SetPasswordRequest, _credentials_pb2.SetPasswordResponse]
     """Sets a user's password without the old one: at registration, or after the caller has made sure by
-    other means who asks. Ends all sessions of the user. NOT_FOUND; FAILED_PRECONDITION with
-    reason WRONG_STATUS if the user is deleted.
+    other means who asks. Ends all sessions of the user, and forgets how many sign-ins have failed, so
+    it is a way back in for who would have to wait. NOT_FOUND; FAILED_PRECONDITION with reason
+    WRONG_STATUS if the user is deleted.
     """
     ChangePassword: _grpc.UnaryUnaryMultiCallable[_credentials_pb2.ChangePasswordRequest, _credentials_pb2.ChangePasswordResponse]
     """Changes a user's password, given the current one. Ends all sessions of the user but the one
     named. UNAUTHENTICATED with reason CURRENT_PASSWORD_WRONG, also if the user has none or does not
-    exist.
+    exist. Wrong ones are counted by user; beyond the limit that StartSignIn has too, RESOURCE_EXHAUSTED
+    with reason SIGN_IN_THROTTLED and RetryInfo.
     """
     ListCredentials: _grpc.UnaryUnaryMultiCallable[_credentials_pb2.ListCredentialsRequest, _credentials_pb2.ListCredentialsResponse]
     """Lists a user's credentials, oldest first; never their secrets. NOT_FOUND."""
@@ -71,13 +73,15 @@ class CredentialServiceAsyncStub(CredentialServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     SetPassword: _aio.UnaryUnaryMultiCallable[_credentials_pb2.SetPasswordRequest, _credentials_pb2.SetPasswordResponse]  # type: ignore[assignment]
     """Sets a user's password without the old one: at registration, or after the caller has made sure by
-    other means who asks. Ends all sessions of the user. NOT_FOUND; FAILED_PRECONDITION with
-    reason WRONG_STATUS if the user is deleted.
+    other means who asks. Ends all sessions of the user, and forgets how many sign-ins have failed, so
+    it is a way back in for who would have to wait. NOT_FOUND; FAILED_PRECONDITION with reason
+    WRONG_STATUS if the user is deleted.
     """
     ChangePassword: _aio.UnaryUnaryMultiCallable[_credentials_pb2.ChangePasswordRequest, _credentials_pb2.ChangePasswordResponse]  # type: ignore[assignment]
     """Changes a user's password, given the current one. Ends all sessions of the user but the one
     named. UNAUTHENTICATED with reason CURRENT_PASSWORD_WRONG, also if the user has none or does not
-    exist.
+    exist. Wrong ones are counted by user; beyond the limit that StartSignIn has too, RESOURCE_EXHAUSTED
+    with reason SIGN_IN_THROTTLED and RetryInfo.
     """
     ListCredentials: _aio.UnaryUnaryMultiCallable[_credentials_pb2.ListCredentialsRequest, _credentials_pb2.ListCredentialsResponse]  # type: ignore[assignment]
     """Lists a user's credentials, oldest first; never their secrets. NOT_FOUND."""
@@ -103,8 +107,9 @@ class CredentialServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_credentials_pb2.SetPasswordResponse, _abc.Awaitable[_credentials_pb2.SetPasswordResponse]]:
         """Sets a user's password without the old one: at registration, or after the caller has made sure by
-        other means who asks. Ends all sessions of the user. NOT_FOUND; FAILED_PRECONDITION with
-        reason WRONG_STATUS if the user is deleted.
+        other means who asks. Ends all sessions of the user, and forgets how many sign-ins have failed, so
+        it is a way back in for who would have to wait. NOT_FOUND; FAILED_PRECONDITION with reason
+        WRONG_STATUS if the user is deleted.
         """
 
     @_abc_1.abstractmethod
@@ -115,7 +120,8 @@ class CredentialServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_credentials_pb2.ChangePasswordResponse, _abc.Awaitable[_credentials_pb2.ChangePasswordResponse]]:
         """Changes a user's password, given the current one. Ends all sessions of the user but the one
         named. UNAUTHENTICATED with reason CURRENT_PASSWORD_WRONG, also if the user has none or does not
-        exist.
+        exist. Wrong ones are counted by user; beyond the limit that StartSignIn has too, RESOURCE_EXHAUSTED
+        with reason SIGN_IN_THROTTLED and RetryInfo.
         """
 
     @_abc_1.abstractmethod

@@ -145,6 +145,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INVALID_ARGUMENT. A condition on which the answer hangs cannot be evaluated: a value of the context
     has the wrong type, or the expression fails on it.
     """
+    ERROR_REASON_SIGN_IN_THROTTLED: _ErrorReason.ValueType  # 48
+    """RESOURCE_EXHAUSTED. Too many sign-ins have failed: of this account, from this address or in all. The
+    password was not looked at; the answer is the same if it is right, and if there is no such account.
+    With google.rpc.RetryInfo: until then every attempt is answered so.
+    """
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 50
     """INTERNAL. A mistake of the server. Metadata `incident`: the id under which the server logged
     the cause.
@@ -268,6 +273,11 @@ at) or "time". Trying again does not help: ask a narrower question.
 ERROR_REASON_CONDITION_FAILED: ErrorReason.ValueType  # 46
 """INVALID_ARGUMENT. A condition on which the answer hangs cannot be evaluated: a value of the context
 has the wrong type, or the expression fails on it.
+"""
+ERROR_REASON_SIGN_IN_THROTTLED: ErrorReason.ValueType  # 48
+"""RESOURCE_EXHAUSTED. Too many sign-ins have failed: of this account, from this address or in all. The
+password was not looked at; the answer is the same if it is right, and if there is no such account.
+With google.rpc.RetryInfo: until then every attempt is answered so.
 """
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 50
 """INTERNAL. A mistake of the server. Metadata `incident`: the id under which the server logged

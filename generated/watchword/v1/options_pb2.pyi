@@ -156,6 +156,7 @@ class FieldRules(_message.Message):
     OUTPUT_ONLY_FIELD_NUMBER: _builtins.int
     SECRET_FIELD_NUMBER: _builtins.int
     PERSONAL_FIELD_NUMBER: _builtins.int
+    ANSWERED_SINGLY_FIELD_NUMBER: _builtins.int
     required: _builtins.bool
     """The field must be set to something other than its zero value. Default: optional."""
     max_bytes: _builtins.int
@@ -178,6 +179,10 @@ class FieldRules(_message.Message):
     """Holds or may hold personal data. In the event log such values are sealed under the person's
     own key; they appear in no log line, metric or error. Default: false.
     """
+    answered_singly: _builtins.bool
+    """Each item of a repeated field is checked by itself, and one that breaks its rules is told in the
+    answer instead of refusing the request. Default: false.
+    """
     def __init__(
         self,
         *,
@@ -188,10 +193,11 @@ class FieldRules(_message.Message):
         output_only: _builtins.bool = ...,
         secret: _builtins.bool = ...,
         personal: _builtins.bool = ...,
+        answered_singly: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "max_bytes", b"max_bytes", "max_items", b"max_items", "output_only", b"output_only", "personal", b"personal", "required", b"required", "secret", b"secret"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered_singly", b"answered_singly", "format", b"format", "max_bytes", b"max_bytes", "max_items", b"max_items", "output_only", b"output_only", "personal", b"personal", "required", b"required", "secret", b"secret"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,7 +26,7 @@ from watchword.v1 import options_pb2 as watchword_dot_v1_dot_options__pb2
 from watchword.v1 import sessions_pb2 as watchword_dot_v1_dot_sessions__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1awatchword/v1/sign_in.proto\x12\x0cwatchword.v1\x1a\x1awatchword/v1/options.proto\x1a\x1bwatchword/v1/sessions.proto\"\xc3\x01\n\x12StartSignInRequest\x12\x1f\n\nidentifier\x18\x01 \x01(\tB\x0b\x92\xb5\x18\x07\x08\x01\x10\x80\x02\x38\x01\x12\"\n\x08password\x18\x02 \x01(\tB\x0e\x80\x01\x01\x92\xb5\x18\x07\x10\x80  \x06\x30\x01H\x00\x12$\n\x06\x64\x65vice\x18\x03 \x01(\x0b\x32\x14.watchword.v1.Device\x12\x1d\n\taudiences\x18\x04 \x03(\tB\n\x92\xb5\x18\x06\x10@\x18\x10 \x07\x12\x1a\n\nrequest_id\x18\x05 \x01(\tB\x06\x92\xb5\x18\x02 \x01\x42\x07\n\x05proof\"d\n\x13StartSignInResponse\x12\x30\n\tcompleted\x18\x01 \x01(\x0b\x32\x1b.watchword.v1.SessionTokensH\x00\x12\x10\n\x08revision\x18\x02 \x01(\tB\t\n\x07outcome2r\n\rSignInService\x12\x61\n\x0bStartSignIn\x12 .watchword.v1.StartSignInRequest\x1a!.watchword.v1.StartSignInResponse\"\r\x8a\xb5\x18\t\n\x07sign_inb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1awatchword/v1/sign_in.proto\x12\x0cwatchword.v1\x1a\x1awatchword/v1/options.proto\x1a\x1bwatchword/v1/sessions.proto\"\xe9\x01\n\x12StartSignInRequest\x12\x1f\n\nidentifier\x18\x01 \x01(\tB\x0b\x92\xb5\x18\x07\x08\x01\x10\x80\x02\x38\x01\x12\"\n\x08password\x18\x02 \x01(\tB\x0e\x80\x01\x01\x92\xb5\x18\x07\x10\x80  \x06\x30\x01H\x00\x12$\n\x06\x64\x65vice\x18\x03 \x01(\x0b\x32\x14.watchword.v1.Device\x12\x1d\n\taudiences\x18\x04 \x03(\tB\n\x92\xb5\x18\x06\x10@\x18\x10 \x07\x12\x1a\n\nrequest_id\x18\x05 \x01(\tB\x06\x92\xb5\x18\x02 \x01\x12$\n\x0c\x64\x65vice_token\x18\x06 \x01(\tB\x0e\x80\x01\x01\x92\xb5\x18\x07\x10\x80\x04 \x07\x30\x01\x42\x07\n\x05proof\"\x85\x01\n\x13StartSignInResponse\x12\x30\n\tcompleted\x18\x01 \x01(\x0b\x32\x1b.watchword.v1.SessionTokensH\x00\x12\x10\n\x08revision\x18\x02 \x01(\t\x12\x1f\n\x0c\x64\x65vice_token\x18\x03 \x01(\tB\t\x80\x01\x01\x92\xb5\x18\x02\x30\x01\x42\t\n\x07outcome2r\n\rSignInService\x12\x61\n\x0bStartSignIn\x12 .watchword.v1.StartSignInRequest\x1a!.watchword.v1.StartSignInResponse\"\r\x8a\xb5\x18\t\n\x07sign_inb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,12 +41,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STARTSIGNINREQUEST'].fields_by_name['audiences']._serialized_options = b'\222\265\030\006\020@\030\020 \007'
   _globals['_STARTSIGNINREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_STARTSIGNINREQUEST'].fields_by_name['request_id']._serialized_options = b'\222\265\030\002 \001'
+  _globals['_STARTSIGNINREQUEST'].fields_by_name['device_token']._loaded_options = None
+  _globals['_STARTSIGNINREQUEST'].fields_by_name['device_token']._serialized_options = b'\200\001\001\222\265\030\007\020\200\004 \0070\001'
+  _globals['_STARTSIGNINRESPONSE'].fields_by_name['device_token']._loaded_options = None
+  _globals['_STARTSIGNINRESPONSE'].fields_by_name['device_token']._serialized_options = b'\200\001\001\222\265\030\0020\001'
   _globals['_SIGNINSERVICE'].methods_by_name['StartSignIn']._loaded_options = None
   _globals['_SIGNINSERVICE'].methods_by_name['StartSignIn']._serialized_options = b'\212\265\030\t\n\007sign_in'
   _globals['_STARTSIGNINREQUEST']._serialized_start=102
-  _globals['_STARTSIGNINREQUEST']._serialized_end=297
-  _globals['_STARTSIGNINRESPONSE']._serialized_start=299
-  _globals['_STARTSIGNINRESPONSE']._serialized_end=399
-  _globals['_SIGNINSERVICE']._serialized_start=401
-  _globals['_SIGNINSERVICE']._serialized_end=515
+  _globals['_STARTSIGNINREQUEST']._serialized_end=335
+  _globals['_STARTSIGNINRESPONSE']._serialized_start=338
+  _globals['_STARTSIGNINRESPONSE']._serialized_end=471
+  _globals['_SIGNINSERVICE']._serialized_start=473
+  _globals['_SIGNINSERVICE']._serialized_end=587
 # @@protoc_insertion_point(module_scope)

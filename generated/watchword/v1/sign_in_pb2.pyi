@@ -30,6 +30,7 @@ class StartSignInRequest(_message.Message):
     DEVICE_FIELD_NUMBER: _builtins.int
     AUDIENCES_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    DEVICE_TOKEN_FIELD_NUMBER: _builtins.int
     identifier: _builtins.str
     """The user's e-mail address or username, whatever the case. At most 256 bytes."""
     password: _builtins.str
@@ -38,6 +39,10 @@ class StartSignInRequest(_message.Message):
     """Idempotency key: the same request sent again with the same id within 24 hours begins no second
     session and gets the first answer, which is kept sealed under a key made from this id. A random
     UUID.
+    """
+    device_token: _builtins.str
+    """The `device_token` of an earlier sign-in on this device by the same identifier, if there is one. One
+    that has expired or was made up is ignored. At most 512 bytes.
     """
     @_builtins.property
     def device(self) -> _sessions_pb2.Device:
@@ -57,10 +62,11 @@ class StartSignInRequest(_message.Message):
         device: _sessions_pb2.Device | None = ...,
         audiences: _abc.Iterable[_builtins.str] | None = ...,
         request_id: _builtins.str = ...,
+        device_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "password", b"password", "proof", b"proof"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audiences", b"audiences", "device", b"device", "identifier", b"identifier", "password", b"password", "proof", b"proof", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audiences", b"audiences", "device", b"device", "device_token", b"device_token", "identifier", b"identifier", "password", b"password", "proof", b"proof", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_proof: _TypeAlias = _typing.Literal["password"]  # noqa: Y015
     _WhichOneofArgType_proof: _TypeAlias = _typing.Literal["proof", b"proof"]  # noqa: Y015
@@ -76,8 +82,15 @@ class StartSignInResponse(_message.Message):
 
     COMPLETED_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    DEVICE_TOKEN_FIELD_NUMBER: _builtins.int
     revision: _builtins.str
     """The revision of the change."""
+    device_token: _builtins.str
+    """Proves that the user has signed in on this device by this identifier. Keep it there, in a cookie
+    that lasts beyond the session (HttpOnly, Secure), and send it with the next sign-in, whose answer
+    brings a new one. It opens nothing by itself. It is good for 180 days by default, and until the
+    password is replaced. Empty if known devices are turned off.
+    """
     @_builtins.property
     def completed(self) -> _sessions_pb2.SessionTokens:
         """The sign-in is complete."""
@@ -87,10 +100,11 @@ class StartSignInResponse(_message.Message):
         *,
         completed: _sessions_pb2.SessionTokens | None = ...,
         revision: _builtins.str = ...,
+        device_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["completed", b"completed", "outcome", b"outcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["completed", b"completed", "outcome", b"outcome", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["completed", b"completed", "device_token", b"device_token", "outcome", b"outcome", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["completed"]  # noqa: Y015
     _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015

@@ -53,6 +53,13 @@ class SignInServiceServicer(object):
         UNAUTHENTICATED with reason SIGN_IN_REFUSED, the same answer after the same work whether the
         identifier is unknown, the password wrong or the account suspended. RESOURCE_EXHAUSTED with
         reason SERVER_BUSY and RetryInfo, at once, if the hashing queue is full.
+
+        Failures are counted for each identifier (whether or not anybody has it), for each source address
+        (`device.ip_address`; the /64 of an IPv6 address) and in all, in the database that all servers share.
+        Beyond a limit each further failure is followed by a delay, twice as long each time, in which every
+        sign-in is RESOURCE_EXHAUSTED with reason SIGN_IN_THROTTLED and RetryInfo, right passwords too. A
+        success ends the delays of the identifier. A known device (see `device_token`) has a count of its own
+        in place of all these: nobody else can lock it out.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -11,6 +11,7 @@ from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from watchword.v1 import errors_pb2 as _errors_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -49,6 +50,34 @@ USER_STATUS_SUSPENDED: UserStatus.ValueType  # 2
 USER_STATUS_DELETED: UserStatus.ValueType  # 3
 """Gone for good; only the id, the times and the status remain."""
 Global___UserStatus: _TypeAlias = UserStatus  # noqa: Y015
+
+class _ImportOutcome:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ImportOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ImportOutcome.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    IMPORT_OUTCOME_UNSPECIFIED: _ImportOutcome.ValueType  # 0
+    """Never answered."""
+    IMPORT_OUTCOME_CREATED: _ImportOutcome.ValueType  # 1
+    """The user was created."""
+    IMPORT_OUTCOME_EXISTS: _ImportOutcome.ValueType  # 2
+    """A user has the external id already. Nothing was changed, whatever the other fields."""
+    IMPORT_OUTCOME_REFUSED: _ImportOutcome.ValueType  # 3
+    """Not imported: see `field`, `reason` and `description`."""
+
+class ImportOutcome(_ImportOutcome, metaclass=_ImportOutcomeEnumTypeWrapper):
+    """What became of a user of an import."""
+
+IMPORT_OUTCOME_UNSPECIFIED: ImportOutcome.ValueType  # 0
+"""Never answered."""
+IMPORT_OUTCOME_CREATED: ImportOutcome.ValueType  # 1
+"""The user was created."""
+IMPORT_OUTCOME_EXISTS: ImportOutcome.ValueType  # 2
+"""A user has the external id already. Nothing was changed, whatever the other fields."""
+IMPORT_OUTCOME_REFUSED: ImportOutcome.ValueType  # 3
+"""Not imported: see `field`, `reason` and `description`."""
+Global___ImportOutcome: _TypeAlias = ImportOutcome  # noqa: Y015
 
 @_typing.final
 class User(_message.Message):
@@ -652,3 +681,185 @@ class DeleteUserResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteUserResponse: _TypeAlias = DeleteUserResponse  # noqa: Y015
+
+@_typing.final
+class ImportedUser(_message.Message):
+    """A user to import."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXTERNAL_ID_FIELD_NUMBER: _builtins.int
+    EMAIL_FIELD_NUMBER: _builtins.int
+    USERNAME_FIELD_NUMBER: _builtins.int
+    DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    LOCALE_FIELD_NUMBER: _builtins.int
+    ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    SUSPENDED_FIELD_NUMBER: _builtins.int
+    PASSWORD_HASH_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    LAST_SIGN_IN_TIME_FIELD_NUMBER: _builtins.int
+    external_id: _builtins.str
+    """The user's id where it comes from. It becomes the user's `external_id`, by which a repeated import
+    knows the user again, so every user needs one. At most 256 bytes.
+    """
+    email: _builtins.str
+    """See User."""
+    username: _builtins.str
+    """See User."""
+    display_name: _builtins.str
+    """See User. At most 512 bytes."""
+    locale: _builtins.str
+    """See User."""
+    suspended: _builtins.bool
+    """Whether the user is suspended from the start, see SuspendUser."""
+    password_hash: _builtins.str
+    """The hash of the user's password, as it was stored: argon2, bcrypt, Django's formats, Werkzeug's
+    scrypt and pbkdf2, passlib's pbkdf2, scrypt and bcrypt_sha256. It is verified as it is, and replaced by
+    one of this server's own when the user first signs in. A hash of another kind is refused, and one
+    whose cost no sign-in may take. Empty for a user who cannot sign in with a password (yet).
+    """
+    @_builtins.property
+    def attributes(self) -> _struct_pb2.Struct:
+        """See User."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When the user was created. Not in the future. Default: now."""
+
+    @_builtins.property
+    def last_sign_in_time(self) -> _timestamp_pb2.Timestamp:
+        """When the user last signed in with the password; kept with the credential. Not in the future."""
+
+    def __init__(
+        self,
+        *,
+        external_id: _builtins.str = ...,
+        email: _builtins.str = ...,
+        username: _builtins.str = ...,
+        display_name: _builtins.str = ...,
+        locale: _builtins.str = ...,
+        attributes: _struct_pb2.Struct | None = ...,
+        suspended: _builtins.bool = ...,
+        password_hash: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        last_sign_in_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "create_time", b"create_time", "last_sign_in_time", b"last_sign_in_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "create_time", b"create_time", "display_name", b"display_name", "email", b"email", "external_id", b"external_id", "last_sign_in_time", b"last_sign_in_time", "locale", b"locale", "password_hash", b"password_hash", "suspended", b"suspended", "username", b"username"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportedUser: _TypeAlias = ImportedUser  # noqa: Y015
+
+@_typing.final
+class ImportUsersRequest(_message.Message):
+    """One message of a stream of ImportUsers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USERS_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    validate_only: _builtins.bool
+    """Only find out what would become of the users."""
+    request_id: _builtins.str
+    """Idempotency key. It plays no part here, since to import a user again changes nothing."""
+    @_builtins.property
+    def users(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImportedUser]:
+        """At most 1,000 users."""
+
+    def __init__(
+        self,
+        *,
+        users: _abc.Iterable[Global___ImportedUser] | None = ...,
+        validate_only: _builtins.bool = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "users", b"users", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportUsersRequest: _TypeAlias = ImportUsersRequest  # noqa: Y015
+
+@_typing.final
+class UserImportResult(_message.Message):
+    """What became of one user of an import."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    FIELD_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    PASSWORD_SCHEME_FIELD_NUMBER: _builtins.int
+    PASSWORD_IS_WEAK_FIELD_NUMBER: _builtins.int
+    outcome: Global___ImportOutcome.ValueType
+    """What became of the user."""
+    user_id: _builtins.str
+    """The user's id. Empty if the user was refused, or would be created."""
+    field: _builtins.str
+    """The field for which the user was refused, such as "email" or "password_hash"; if there are more, the
+    first.
+    """
+    reason: _errors_pb2.ErrorReason.ValueType
+    """Why: ERROR_REASON_INVALID_FIELD, or ERROR_REASON_ALREADY_EXISTS if another user has the e-mail address
+    or username, or a user before this one in the same message has one of the three names.
+    """
+    description: _builtins.str
+    """The same for people. It never quotes the user's values, so like cases read alike."""
+    password_scheme: _builtins.str
+    """The kind of the password hash, such as "bcrypt" or "pbkdf2_sha256"; empty if there is none or it is
+    refused.
+    """
+    password_is_weak: _builtins.bool
+    """Whether the hash costs less to guess at than is recommended today."""
+    def __init__(
+        self,
+        *,
+        outcome: Global___ImportOutcome.ValueType = ...,
+        user_id: _builtins.str = ...,
+        field: _builtins.str = ...,
+        reason: _errors_pb2.ErrorReason.ValueType = ...,
+        description: _builtins.str = ...,
+        password_scheme: _builtins.str = ...,
+        password_is_weak: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "field", b"field", "outcome", b"outcome", "password_is_weak", b"password_is_weak", "password_scheme", b"password_scheme", "reason", b"reason", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UserImportResult: _TypeAlias = UserImportResult  # noqa: Y015
+
+@_typing.final
+class ImportUsersResponse(_message.Message):
+    """Answers one message of a stream of ImportUsers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    revision: _builtins.str
+    """The revision of the change; empty if nothing was."""
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___UserImportResult]:
+        """A result for each user of the message, in its order."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___UserImportResult] | None = ...,
+        revision: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportUsersResponse: _TypeAlias = ImportUsersResponse  # noqa: Y015

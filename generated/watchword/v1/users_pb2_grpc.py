@@ -78,6 +78,11 @@ class UserServiceStub(object):
                 request_serializer=watchword_dot_v1_dot_users__pb2.DeleteUserRequest.SerializeToString,
                 response_deserializer=watchword_dot_v1_dot_users__pb2.DeleteUserResponse.FromString,
                 _registered_method=True)
+        self.ImportUsers = channel.stream_stream(
+                '/watchword.v1.UserService/ImportUsers',
+                request_serializer=watchword_dot_v1_dot_users__pb2.ImportUsersRequest.SerializeToString,
+                response_deserializer=watchword_dot_v1_dot_users__pb2.ImportUsersResponse.FromString,
+                _registered_method=True)
 
 
 class UserServiceServicer(object):
@@ -154,6 +159,18 @@ class UserServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ImportUsers(self, request_iterator, context):
+        """Creates users in bulk, with the password hashes that they have elsewhere. Each message of the stream
+        is written in one transaction and answered when it is committed, in order, with a result for each of
+        its users: one that is refused keeps no other from being created. A user whose `external_id` a user
+        has already is left as it is, so the same import can be sent again, as a whole or from behind the last
+        message answered, and adds nothing twice. Whoever may call this can let anybody sign in with a
+        password of their choice: it has a permission of its own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_UserServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -196,6 +213,11 @@ def add_UserServiceServicer_to_server(servicer, server):
                     servicer.DeleteUser,
                     request_deserializer=watchword_dot_v1_dot_users__pb2.DeleteUserRequest.FromString,
                     response_serializer=watchword_dot_v1_dot_users__pb2.DeleteUserResponse.SerializeToString,
+            ),
+            'ImportUsers': grpc.stream_stream_rpc_method_handler(
+                    servicer.ImportUsers,
+                    request_deserializer=watchword_dot_v1_dot_users__pb2.ImportUsersRequest.FromString,
+                    response_serializer=watchword_dot_v1_dot_users__pb2.ImportUsersResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -418,6 +440,33 @@ class UserService(object):
             '/watchword.v1.UserService/DeleteUser',
             watchword_dot_v1_dot_users__pb2.DeleteUserRequest.SerializeToString,
             watchword_dot_v1_dot_users__pb2.DeleteUserResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportUsers(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/watchword.v1.UserService/ImportUsers',
+            watchword_dot_v1_dot_users__pb2.ImportUsersRequest.SerializeToString,
+            watchword_dot_v1_dot_users__pb2.ImportUsersResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -71,6 +71,14 @@ class UserServiceStub:
     address, username and external id become free; the id is never used again and GetUser still
     finds it, with status deleted. Deleting a deleted user changes nothing. NOT_FOUND.
     """
+    ImportUsers: _grpc.StreamStreamMultiCallable[_users_pb2.ImportUsersRequest, _users_pb2.ImportUsersResponse]
+    """Creates users in bulk, with the password hashes that they have elsewhere. Each message of the stream
+    is written in one transaction and answered when it is committed, in order, with a result for each of
+    its users: one that is refused keeps no other from being created. A user whose `external_id` a user
+    has already is left as it is, so the same import can be sent again, as a whole or from behind the last
+    message answered, and adds nothing twice. Whoever may call this can let anybody sign in with a
+    password of their choice: it has a permission of its own.
+    """
 
 @_typing.type_check_only
 class UserServiceAsyncStub(UserServiceStub):
@@ -114,6 +122,14 @@ class UserServiceAsyncStub(UserServiceStub):
     """Deletes a user for good: sessions end and credentials go, in the same transaction. The e-mail
     address, username and external id become free; the id is never used again and GetUser still
     finds it, with status deleted. Deleting a deleted user changes nothing. NOT_FOUND.
+    """
+    ImportUsers: _aio.StreamStreamMultiCallable[_users_pb2.ImportUsersRequest, _users_pb2.ImportUsersResponse]  # type: ignore[assignment]
+    """Creates users in bulk, with the password hashes that they have elsewhere. Each message of the stream
+    is written in one transaction and answered when it is committed, in order, with a result for each of
+    its users: one that is refused keeps no other from being created. A user whose `external_id` a user
+    has already is left as it is, so the same import can be sent again, as a whole or from behind the last
+    message answered, and adds nothing twice. Whoever may call this can let anybody sign in with a
+    password of their choice: it has a permission of its own.
     """
 
 class UserServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -203,6 +219,20 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         """Deletes a user for good: sessions end and credentials go, in the same transaction. The e-mail
         address, username and external id become free; the id is never used again and GetUser still
         finds it, with status deleted. Deleting a deleted user changes nothing. NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def ImportUsers(
+        self,
+        request_iterator: _MaybeAsyncIterator[_users_pb2.ImportUsersRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_users_pb2.ImportUsersResponse], _abc.AsyncIterator[_users_pb2.ImportUsersResponse]]:
+        """Creates users in bulk, with the password hashes that they have elsewhere. Each message of the stream
+        is written in one transaction and answered when it is committed, in order, with a result for each of
+        its users: one that is refused keeps no other from being created. A user whose `external_id` a user
+        has already is left as it is, so the same import can be sent again, as a whole or from behind the last
+        message answered, and adds nothing twice. Whoever may call this can let anybody sign in with a
+        password of their choice: it has a permission of its own.
         """
 
 def add_UserServiceServicer_to_server(servicer: UserServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

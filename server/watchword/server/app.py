@@ -33,6 +33,7 @@ from watchword.server.api.users import UserService
 from watchword.server.api.watch import WatchService
 from watchword.server.call import server_call
 from watchword.server.config import Config
+from watchword.server.devices import DeviceTokens
 from watchword.server.errors import DatabaseUnavailable, DomainError
 from watchword.server.fan_out import FanOut
 from watchword.server.feed import Feed
@@ -52,8 +53,10 @@ from watchword.server.questions import Questions
 from watchword.server.roles import Roles
 from watchword.server.sealing import Keyring
 from watchword.server.sessions import SessionKeeper
+from watchword.server.sign_in_limits import SignInLimits
 from watchword.server.signing import Signing
 from watchword.server.storage.database import Database
+from watchword.server.throttle import Throttle
 from watchword.server.tokens import AccessTokens, RefreshTokens
 from watchword.server.validation import Validators
 from watchword.v1 import (
@@ -223,6 +226,7 @@ def _own_services(stack: AsyncExitStack, parts: _Parts) -> list[grpc.GenericRpcH
         idle_lifetime=config.session_idle_lifetime,
         lifetime=config.session_lifetime,
     )
+    throttle = Throttle(database, parts.keyring, SignInLimits.of(config))
     pages = Pages(parts.keyring)
     standing = Standing()
     plans = Plans(database, permissions)
@@ -233,8 +237,15 @@ def _own_services(stack: AsyncExitStack, parts: _Parts) -> list[grpc.GenericRpcH
     servicers: list[object] = [
         UserService(database, passwords, standing, pages),
         ServiceAccountService(database, standing, pages, permissions=permissions, randomness=randomness),
-        SignInService(database, passwords, keeper, default_audience=config.default_audience),
-        CredentialService(database, passwords),
+        SignInService(
+            database,
+            passwords,
+            keeper,
+            throttle,
+            DeviceTokens(parts.keyring, randomness, clock, config.known_device_lifetime),
+            default_audience=config.default_audience,
+        ),
+        CredentialService(database, passwords, throttle),
         SessionService(database, keeper, pages),
         TokenService(
             database,
@@ -277,7 +288,7 @@ async def _watch_database(database: Database, health: Health) -> None:
 
 
 async def _maintain(database: Database, signing: Signing) -> None:
-    """Do what has to be done now and then: rotate the signing key, forget old answers and addresses."""
+    """Do what has to be done now and then: rotate the signing key, forget old answers, addresses and failures."""
     while True:
         await asyncio.sleep(_MAINTENANCE_SECONDS)
         try:
@@ -286,6 +297,7 @@ async def _maintain(database: Database, signing: Signing) -> None:
             async with database.read() as reader:
                 await reader.list_pages.drop(reader.now - LIST_IS_KEPT)
                 await reader.invitations.end_expired()
+                await reader.sign_in_counters.drop()
         except DatabaseUnavailable:
             continue
         except Exception as error:  # noqa: BLE001  # it must go on, whatever went wrong this time

@@ -37,9 +37,7 @@ class KnownDevice:
     def is_of(self, credential: Credential | None) -> bool:
         """Whether that is the user's password still by which the device became known."""
         return (
-            credential is not None
-            and credential.user_id == self.user_id
-            and credential.update_time <= self.issue_time
+            credential is not None and credential.user_id == self.user_id and credential.update_time <= self.issue_time
         )
 
 

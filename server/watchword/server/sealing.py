@@ -18,6 +18,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from typing import Final, Self
 
 from cryptography.exceptions import InvalidTag
@@ -167,6 +168,7 @@ class Keyring:
     def sealer(self, purpose: str) -> Sealer:
         """Give the sealer of a purpose. What one purpose sealed, no other opens."""
 
+        @cache  # an import seals a thousand values
         def cipher(key_id: str) -> AESGCM:
             if not key_id:
                 raise SealBroken

@@ -14,6 +14,7 @@ Threats, and what meets them:
   notices nothing.
 - Locking somebody out by failing in their name: a known device is held against `device` alone, which nobody else fills.
   A success there leaves `account` as it is, or the owner's daily sign-in would give an attacker new guesses each day.
+- Guessing the current password in ChangePassword, from a session that was left open: `current_password`, by user.
 - Finding out who exists: all is counted by what was typed, not by whom it names.
 """
 
@@ -33,8 +34,9 @@ class Kind(IntEnum):
 
     ACCOUNT = 1
     DEVICE = 2
-    ADDRESS = 3
-    TOTAL = 4
+    CURRENT_PASSWORD = 3
+    ADDRESS = 4
+    TOTAL = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ class SignInLimits:
 
     account: Limit | None
     device: Limit | None
+    current_password: Limit | None
     address: Limit | None
     total: Limit | None
 
@@ -69,10 +72,16 @@ class SignInLimits:
             config.sign_in_failures_per_address,
             config.sign_in_failures_in_all,
         )
-        half_day, quarter, second = timedelta(hours=12), timedelta(minutes=15), timedelta(seconds=1)
+        quarter, second = timedelta(minutes=15), timedelta(seconds=1)
         return cls(
-            account=Limit(Kind.ACCOUNT, own, half_day, half_day, resets=True) if own else None,
-            device=Limit(Kind.DEVICE, own, half_day, half_day, resets=True) if own else None,
+            account=_of_one(Kind.ACCOUNT, own),
+            device=_of_one(Kind.DEVICE, own),
+            current_password=_of_one(Kind.CURRENT_PASSWORD, own),
             address=Limit(Kind.ADDRESS, address, timedelta(hours=1) / address, quarter) if address else None,
             total=Limit(Kind.TOTAL, total, timedelta(minutes=1) / total, second) if total else None,
         )
+
+
+def _of_one(kind: Kind, failures: int) -> Limit | None:
+    half_day = timedelta(hours=12)
+    return Limit(kind, failures, half_day, half_day, resets=True) if failures else None

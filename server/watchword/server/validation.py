@@ -65,6 +65,11 @@ class Validators:
         return validator
 
 
+def checker(descriptor: Descriptor) -> Callable[[Message], Violations]:
+    """Give the function that finds what is wrong with one item of a field whose items are answered singly."""
+    return _compile_message(descriptor)
+
+
 def require_uuid(path: str, text: str) -> None:
     """Raise InvalidField unless the text is a canonical UUID.
 
@@ -151,7 +156,7 @@ def _join(name: str, path: str) -> str:
 
 
 def _compile_field(field: FieldDescriptor, rules: options_pb2.FieldRules) -> _Check | None:
-    check = _compile_item(field, rules)
+    check = None if rules.answered_singly else _compile_item(field, rules)
     if field.is_repeated:
         if field.message_type is not None and field.message_type.GetOptions().map_entry:
             raise TypeError(f"{field.full_name}: there are no rules for maps")
@@ -245,8 +250,16 @@ def _fits_username(sign: str) -> bool:
     return category[0] in "LM" or category == "Nd" or sign in "._+-"
 
 
+# What most addresses are like. The library takes twenty times as long to find nothing wrong with them, which is most of
+# the time that an import spends on reading a user.
+_plain_email = re.compile(
+    r"(?=.{1,200}\Z)(?=[^@]{1,64}@)[A-Za-z0-9_+-]+(?:\.[A-Za-z0-9_+-]+)*"
+    r"@(?:(?=[^.]{1,63}\.)[A-Za-z0-9]+(?:-[A-Za-z0-9]+)*\.)+[A-Za-z]{2,63}"
+).fullmatch
+
+
 def _email_problem(value: str) -> str | None:
-    return None if _ascii_domain(value) else "must be an e-mail address such as ana@example.com"
+    return None if _plain_email(value) or _ascii_domain(value) else "must be an e-mail address such as ana@example.com"
 
 
 def _ascii_domain(address: str) -> str | None:

@@ -176,6 +176,7 @@ class AsyncClient:
         password: str,
         device: Device | None = None,
         audiences: Iterable[str] = (),
+        device_token: str = "",
         request_id: str | None = None,
     ) -> SessionTokens:
         """Sign a user in.
@@ -185,10 +186,13 @@ class AsyncClient:
             password: The user's password.
             device: The user's device, for the list of sessions and the event log.
             audiences: The services that the access tokens will be for. Default: the deployment's one default.
+            device_token: That of an earlier sign-in on this device, see `SessionTokens`. With it others who fail in the
+                user's name cannot lock the user out.
             request_id: See `AsyncClient`.
 
         Raises:
             SignInRefusedError: Unknown identifier, wrong password or disabled account; it is not said which.
+            SignInThrottledError: Too many have failed; `retry_after` says when to try again.
             ServerBusyError: Too many passwords wait to be checked; `retry_after` says when to try again.
             SignInIncompleteError: The server asks for a further proof.
 
@@ -198,12 +202,13 @@ class AsyncClient:
             password=password,
             device=_convert.device_message(device),
             audiences=audiences,
+            device_token=device_token,
             request_id=request_id or new_id(),
         )
         response = await self._connection.call(request, sign_in_pb2.StartSignInResponse)
         if response.WhichOneof("outcome") != "completed":
             raise SignInIncompleteError("This sign-in needs a newer version of the SDK.")
-        return _convert.session_tokens(response.completed)
+        return _convert.session_tokens(response.completed, device_token=response.device_token)
 
     async def authenticate(self, token: str, *, audience: str | None = None) -> Principal:
         """Find out whom an access token speaks for, and refuse it at once when it has been taken back.

@@ -2,28 +2,33 @@
 
 from collections import deque
 from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from google.protobuf.message import Message
 
 from watchword.client._async.connection import AsyncConnection
-from watchword.client._permission_models import ImportedRelationships
 from watchword.client._streams import MAX_RESUMPTIONS, MAX_UNANSWERED, AsyncPause, AsyncStream
 from watchword.client.errors import UnavailableError
-from watchword.v1 import relationships_pb2 as pb
+
+Q = TypeVar("Q", bound=Message)
+R = TypeVar("R", bound=Message)
 
 
-class AsyncImport:
+class AsyncImport(Generic[Q, R]):
     """Sends messages, a few at a time, and keeps those that are not answered to send them again."""
 
-    def __init__(self, connection: AsyncConnection, on_progress: Callable[[int], object] | None) -> None:
+    def __init__(
+        self, connection: AsyncConnection, response_type: type[R], on_answer: Callable[[Q, R], object]
+    ) -> None:
         self._connection = connection
-        self._on_progress = on_progress
-        self._stream: AsyncStream[pb.ImportRelationshipsResponse] | None = None
-        self._unanswered: deque[pb.ImportRelationshipsRequest] = deque()
+        self._response_type = response_type
+        self._on_answer = on_answer
+        self._stream: AsyncStream[R] | None = None
+        self._unanswered: deque[Q] = deque()
         self._failures = 0
         self._is_trial = False
-        self._count = 0
-        self._revision = ""
 
-    async def send(self, message: pb.ImportRelationshipsRequest) -> None:
+    async def send(self, message: Q) -> None:
         """Send a message; before that wait for an answer if too many are under way."""
         if len(self._unanswered) == MAX_UNANSWERED:
             await self._settle()
@@ -33,11 +38,10 @@ class AsyncImport:
         else:
             await self._stream.send(message)
 
-    async def finish(self) -> ImportedRelationships:
+    async def finish(self) -> None:
         """Wait until all is answered."""
         while self._unanswered:
             await self._settle()
-        return ImportedRelationships(relationship_count=self._count, revision=self._revision or None)
 
     async def close(self) -> None:
         """End the stream."""
@@ -45,13 +49,13 @@ class AsyncImport:
             await self._stream.close()
             self._stream = None
 
-    async def _begin(self) -> AsyncStream[pb.ImportRelationshipsResponse]:
+    async def _begin(self) -> AsyncStream[R]:
         """Begin a stream with what is not answered. After a failure it is the oldest message only.
 
         Nothing is sent behind that one, so that its failure cannot be taken for one of sending.
         """
         self._is_trial = self._failures > 0
-        stream = self._connection.stream(self._unanswered[0], pb.ImportRelationshipsResponse, is_only=self._is_trial)
+        stream = self._connection.stream(self._unanswered[0], self._response_type, is_only=self._is_trial)
         self._stream = stream
         for message in () if self._is_trial else self._unanswered:
             await stream.send(message)
@@ -66,13 +70,10 @@ class AsyncImport:
         if self._is_trial:
             await self.close()
         self._failures = 0
-        self._count += len(self._unanswered.popleft().relationships)
-        self._revision = response.revision
         self._connection.note(response)
-        if self._on_progress is not None:
-            self._on_progress(self._count)
+        self._on_answer(self._unanswered.popleft(), response)
 
-    async def _receive(self) -> pb.ImportRelationshipsResponse | None:
+    async def _receive(self) -> R | None:
         """The next answer; None if the stream broke off and may be taken up again."""
         try:
             stream = self._stream or await self._begin()

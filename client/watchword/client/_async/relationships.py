@@ -1,11 +1,12 @@
 """Relationships: everything that permissions are computed from."""
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
 from watchword.client import _convert_permissions as _convert
 from watchword.client._async.connection import AsyncConnection
 from watchword.client._async.imports import AsyncImport
 from watchword.client._async.pages import walk
+from watchword.client._imports import MAX_RELATIONSHIPS, Batches, RelationshipTally
 from watchword.client._permission_models import (
     DeletedRelationships,
     ImportedRelationships,
@@ -14,7 +15,7 @@ from watchword.client._permission_models import (
     RelationshipFilter,
     RelationshipKey,
 )
-from watchword.client._streams import MAX_RESUMPTIONS, AsyncEach, AsyncPause, AsyncSource, Batches
+from watchword.client._streams import MAX_RESUMPTIONS, AsyncEach, AsyncPause, AsyncSource
 from watchword.client._transport import new_id
 from watchword.client.errors import UnavailableError
 from watchword.client.models import Page
@@ -150,17 +151,19 @@ class AsyncRelationships:
             ValueError: `batch_size` is out of its range.
 
         """
-        batches = Batches(batch_size, new_id)
-        stream = AsyncImport(self._connection, on_progress)
+        batches = Batches(batch_size, _import_message, limit=MAX_RELATIONSHIPS)
+        tally = RelationshipTally(on_progress)
+        stream = AsyncImport(self._connection, pb.ImportRelationshipsResponse, tally.note)
         try:
             async for relationship in AsyncEach(relationships):
-                message = batches.add(relationship)
+                message = batches.add(_convert.relationship_message(relationship))
                 if message is not None:
                     await stream.send(message)
             message = batches.rest()
             if message is not None:
                 await stream.send(message)
-            return await stream.finish()
+            await stream.finish()
+            return tally.so_far()
         finally:
             await stream.close()
 
@@ -199,3 +202,7 @@ class AsyncRelationships:
             finally:
                 await stream.close()
             await AsyncPause.after(failures)
+
+
+def _import_message(relationships: Sequence[pb.Relationship]) -> pb.ImportRelationshipsRequest:
+    return pb.ImportRelationshipsRequest(relationships=relationships, request_id=new_id())

@@ -1,14 +1,27 @@
 """Accounts of people."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from watchword.client import _convert
 from watchword.client._async.connection import AsyncConnection
+from watchword.client._async.imports import AsyncImport
 from watchword.client._async.pages import walk
+from watchword.client._imports import MAX_USERS, Batches, UserTally
+from watchword.client._streams import AsyncEach, AsyncSource
 from watchword.client._transport import new_id
-from watchword.client.models import UNSET, Page, Unset, User, UserBatch, UserStatus
+from watchword.client.models import (
+    UNSET,
+    ImportedUser,
+    ImportedUsers,
+    Page,
+    Unset,
+    User,
+    UserBatch,
+    UserImportResult,
+    UserStatus,
+)
 from watchword.v1 import users_pb2
 
 
@@ -260,3 +273,51 @@ class AsyncUsers:
         request = users_pb2.DeleteUserRequest(user_id=user_id, etag=etag or "", request_id=request_id or new_id())
         response = await self._connection.call(request, users_pb2.DeleteUserResponse)
         return _convert.user(response.user)
+
+    async def import_(
+        self,
+        users: AsyncSource[ImportedUser],
+        *,
+        batch_size: int = 1000,
+        validate_only: bool = False,
+        on_result: Callable[[UserImportResult], object] | None = None,
+        on_progress: Callable[[ImportedUsers], object] | None = None,
+    ) -> ImportedUsers:
+        """Create users in bulk with the password hashes that they have elsewhere, batch by batch.
+
+        Each user stands for itself: one that is refused keeps no other from being created, and whoever has the
+        external id already is left as they are. So the same import can be repeated, and adds nothing twice. If the
+        server becomes unavailable it goes on where it was, up to five times in a row without any progress. The
+        client's timeout is for the answer to each batch. However many users there are, a few batches are in memory.
+
+        Args:
+            users: To be created.
+            batch_size: How many go into one transaction, 1 to 1,000; fewer if they are large.
+            validate_only: Only find out what would become of them.
+            on_result: Called for each user, in order, with what became of it.
+            on_progress: Called after each batch with what has been done so far.
+
+        Raises:
+            PermissionDeniedError: The API key lacks the permission "import_users".
+            ValueError: `batch_size` is out of its range.
+
+        """
+
+        def message(gathered: Sequence[users_pb2.ImportedUser]) -> users_pb2.ImportUsersRequest:
+            return users_pb2.ImportUsersRequest(users=gathered, validate_only=validate_only, request_id=new_id())
+
+        batches = Batches(batch_size, message, limit=MAX_USERS)
+        tally = UserTally(on_result, on_progress)
+        stream = AsyncImport(self._connection, users_pb2.ImportUsersResponse, tally.note)
+        try:
+            async for user in AsyncEach(users):
+                ready = batches.add(_convert.imported_user_message(user))
+                if ready is not None:
+                    await stream.send(ready)
+            ready = batches.rest()
+            if ready is not None:
+                await stream.send(ready)
+            await stream.finish()
+            return tally.so_far()
+        finally:
+            await stream.close()

@@ -1,9 +1,10 @@
 # Made by client/make_sync.py from client/watchword/client/_async/relationships.py: do not edit.
 """Relationships: everything that permissions are computed from."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from watchword.client import _convert_permissions as _convert
+from watchword.client._imports import MAX_RELATIONSHIPS, Batches, RelationshipTally
 from watchword.client._permission_models import (
     DeletedRelationships,
     ImportedRelationships,
@@ -12,7 +13,7 @@ from watchword.client._permission_models import (
     RelationshipFilter,
     RelationshipKey,
 )
-from watchword.client._streams import MAX_RESUMPTIONS, Batches, Each, Pause, Source
+from watchword.client._streams import MAX_RESUMPTIONS, Each, Pause, Source
 from watchword.client._sync.connection import Connection
 from watchword.client._sync.imports import Import
 from watchword.client._sync.pages import walk
@@ -151,17 +152,19 @@ class Relationships:
             ValueError: `batch_size` is out of its range.
 
         """
-        batches = Batches(batch_size, new_id)
-        stream = Import(self._connection, on_progress)
+        batches = Batches(batch_size, _import_message, limit=MAX_RELATIONSHIPS)
+        tally = RelationshipTally(on_progress)
+        stream = Import(self._connection, pb.ImportRelationshipsResponse, tally.note)
         try:
             for relationship in Each(relationships):
-                message = batches.add(relationship)
+                message = batches.add(_convert.relationship_message(relationship))
                 if message is not None:
                     stream.send(message)
             message = batches.rest()
             if message is not None:
                 stream.send(message)
-            return stream.finish()
+            stream.finish()
+            return tally.so_far()
         finally:
             stream.close()
 
@@ -200,3 +203,7 @@ class Relationships:
             finally:
                 stream.close()
             Pause.after(failures)
+
+
+def _import_message(relationships: Sequence[pb.Relationship]) -> pb.ImportRelationshipsRequest:
+    return pb.ImportRelationshipsRequest(relationships=relationships, request_id=new_id())

@@ -1,15 +1,28 @@
 # Made by client/make_sync.py from client/watchword/client/_async/users.py: do not edit.
 """Accounts of people."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from watchword.client import _convert
+from watchword.client._imports import MAX_USERS, Batches, UserTally
+from watchword.client._streams import Each, Source
 from watchword.client._sync.connection import Connection
+from watchword.client._sync.imports import Import
 from watchword.client._sync.pages import walk
 from watchword.client._transport import new_id
-from watchword.client.models import UNSET, Page, Unset, User, UserBatch, UserStatus
+from watchword.client.models import (
+    UNSET,
+    ImportedUser,
+    ImportedUsers,
+    Page,
+    Unset,
+    User,
+    UserBatch,
+    UserImportResult,
+    UserStatus,
+)
 from watchword.v1 import users_pb2
 
 
@@ -261,3 +274,51 @@ class Users:
         request = users_pb2.DeleteUserRequest(user_id=user_id, etag=etag or "", request_id=request_id or new_id())
         response = self._connection.call(request, users_pb2.DeleteUserResponse)
         return _convert.user(response.user)
+
+    def import_(
+        self,
+        users: Source[ImportedUser],
+        *,
+        batch_size: int = 1000,
+        validate_only: bool = False,
+        on_result: Callable[[UserImportResult], object] | None = None,
+        on_progress: Callable[[ImportedUsers], object] | None = None,
+    ) -> ImportedUsers:
+        """Create users in bulk with the password hashes that they have elsewhere, batch by batch.
+
+        Each user stands for itself: one that is refused keeps no other from being created, and whoever has the
+        external id already is left as they are. So the same import can be repeated, and adds nothing twice. If the
+        server becomes unavailable it goes on where it was, up to five times in a row without any progress. The
+        client's timeout is for the answer to each batch. However many users there are, a few batches are in memory.
+
+        Args:
+            users: To be created.
+            batch_size: How many go into one transaction, 1 to 1,000; fewer if they are large.
+            validate_only: Only find out what would become of them.
+            on_result: Called for each user, in order, with what became of it.
+            on_progress: Called after each batch with what has been done so far.
+
+        Raises:
+            PermissionDeniedError: The API key lacks the permission "import_users".
+            ValueError: `batch_size` is out of its range.
+
+        """
+
+        def message(gathered: Sequence[users_pb2.ImportedUser]) -> users_pb2.ImportUsersRequest:
+            return users_pb2.ImportUsersRequest(users=gathered, validate_only=validate_only, request_id=new_id())
+
+        batches = Batches(batch_size, message, limit=MAX_USERS)
+        tally = UserTally(on_result, on_progress)
+        stream = Import(self._connection, users_pb2.ImportUsersResponse, tally.note)
+        try:
+            for user in Each(users):
+                ready = batches.add(_convert.imported_user_message(user))
+                if ready is not None:
+                    stream.send(ready)
+            ready = batches.rest()
+            if ready is not None:
+                stream.send(ready)
+            stream.finish()
+            return tally.so_far()
+        finally:
+            stream.close()

@@ -20,7 +20,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import resolve_url
-from django.utils.cache import patch_cache_control
+from django.utils.cache import patch_cache_control, patch_vary_headers
 from django.views.decorators.debug import sensitive_variables
 
 from watchword.client import (
@@ -178,4 +178,7 @@ def _finish(request: WatchwordRequest, response: HttpResponseBase, cookies: Sequ
         )
     if cookies:
         patch_cache_control(response, no_store=True)  # whatever the view said
-    return personal(response) if cookies or request.principal is not None else response
+    if cookies or request.principal is not None:
+        patch_vary_headers(response, ("Authorization", "Cookie"))
+        personal(response)
+    return response

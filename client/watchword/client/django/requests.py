@@ -1,14 +1,16 @@
 """A request as views see it, and what goes for every response to somebody."""
 
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
-from django.utils.cache import patch_cache_control, patch_vary_headers
+from django.utils.cache import patch_cache_control
 
 from watchword.client import Principal
 from watchword.client.cookies import Cookie
 from watchword.client.django.users import WatchwordUser
+
+_PERSONAL: Final = "private, no-store"
 
 R = TypeVar("R", bound=HttpResponseBase)
 
@@ -45,6 +47,9 @@ def personal(response: R) -> R:
 
     Threat: a cache on the way, Django's own, or after a sign-out the browser's, shows it to the next.
     """
-    patch_vary_headers(response, ("Authorization", "Cookie"))
-    patch_cache_control(response, private=True, **({} if response.has_header("Cache-Control") else {"no_store": True}))
+    said = response.get("Cache-Control")
+    if said is None:
+        response["Cache-Control"] = _PERSONAL
+    elif said != _PERSONAL:
+        patch_cache_control(response, private=True)
     return response

@@ -22,7 +22,8 @@ handler lets pass is told alike.
 Streams: the token and the permission are looked at again, in microseconds, before each message in either direction, so
 that a stream ends when its session or the permission does; also when its access token expires. Where the request
 streams, each message may name an object and must be allowed; one that names none is about the same as the one before
-it. The first must name one, and the handler is called when it has come and is allowed.
+it. The first must name one, and the handler is called when it has come and is allowed. What is sent is looked at for
+the object that was named last.
 
 Revisions: what the metadata `watchword-revision` brings holds for the call, and what was written in the call goes out
 with its trailing metadata. A channel to another service does its part by an interceptor too:

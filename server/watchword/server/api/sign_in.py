@@ -4,6 +4,7 @@ from uuid import UUID
 
 from watchword.server.api import messages
 from watchword.server.call import Call
+from watchword.server.devices import DeviceTokens, KnownDevice
 from watchword.server.errors import InvalidField, ServerBusy, SignInRefused
 from watchword.server.identifiers import user_object
 from watchword.server.passwords import PasswordHasher
@@ -12,6 +13,7 @@ from watchword.server.storage import users
 from watchword.server.storage.credentials import Credential
 from watchword.server.storage.database import Database, Tx
 from watchword.server.storage.events import Event, EventType, Outcome
+from watchword.server.throttle import Attempt, Throttle
 from watchword.server.validation import normalize_email, normalize_username
 from watchword.v1 import sign_in_pb2 as pb
 
@@ -20,22 +22,41 @@ class SignInService:
     """Serves sign-ins."""
 
     def __init__(
-        self, database: Database, passwords: PasswordHasher, keeper: SessionKeeper, *, default_audience: str
+        self,
+        database: Database,
+        passwords: PasswordHasher,
+        keeper: SessionKeeper,
+        throttle: Throttle,
+        devices: DeviceTokens,
+        *,
+        default_audience: str,
     ) -> None:
         self._database = database
         self._passwords = passwords
         self._keeper = keeper
+        self._throttle = throttle
+        self._devices = devices
         self._default_audience = default_audience
 
     async def StartSignIn(self, request: pb.StartSignInRequest, call: Call) -> pb.StartSignInResponse:
         if request.WhichOneof("proof") is None or not request.password:
             raise InvalidField([("password", "a first proof is required")])
+        column, key = _named(request.identifier)
+        known = await self._known_device(request.device_token, column, key)
+        async with self._throttle.attempt(key, address=request.device.ip_address, device=known) as attempt:
+            return await self._sign_in(request, call, attempt, known)
+
+    async def _sign_in(
+        self, request: pb.StartSignInRequest, call: Call, attempt: Attempt, known: KnownDevice | None
+    ) -> pb.StartSignInResponse:
         device = messages.device(request.device)
-        credential = await self._password_of(request.identifier)
+        column, key = _named(request.identifier)
+        credential = await self._password_of(column, key)
         # Threat: finding out which accounts exist. The work is the same without one (ASVS 6.3.8).
         verdict = await self._passwords.verify(request.password, credential.password_hash if credential else None)
         if credential is None or not verdict.ok:
-            await self._refuse(call, credential.user_id if credential else None, device)
+            async with self._database.write(call) as tx:
+                await _refuse(tx, attempt, credential.user_id if credential else None, device)
             raise SignInRefused
         rehashed = await self._rehash(request.password) if verdict.rehash else ""
         audiences = list(dict.fromkeys(request.audiences)) or [self._default_audience]
@@ -48,18 +69,26 @@ class SignInService:
                     old = credential.password_hash or ""
                     await tx.credentials.replace_hash(credential.credential_id, old=old, new=rehashed)
                 issued = await self._keeper.begin(tx, user, methods=["pwd"], audiences=audiences, device=device)
+                attempt.succeed()
                 return tx.answered(
-                    pb.StartSignInResponse(completed=messages.session_tokens(issued, now=tx.now), revision=tx.revision)
+                    pb.StartSignInResponse(
+                        completed=messages.session_tokens(issued, now=tx.now),
+                        revision=tx.revision,
+                        device_token=self._devices.issue(user.user_id, key, known),
+                    )
                 )
-            tx.record(_failed(credential.user_id, device))
+            await _refuse(tx, attempt, credential.user_id, device)
         raise SignInRefused
 
-    async def _password_of(self, identifier: str) -> Credential | None:
-        """Find the password of whoever the identifier names: an address if it holds "@", else a username."""
-        if "@" in identifier:
-            column, key = "email_key", normalize_email(identifier)
-        else:
-            column, key = "username_key", normalize_username(identifier)
+    async def _known_device(self, token: str, column: str, key: str) -> KnownDevice | None:
+        """Recognise a device on which whom the identifier names has signed in with the password they have now.
+
+        Only a token that was issued for this very identifier leads to a look at it, so the time tells nothing new.
+        """
+        known = self._devices.read(token, key) if token else None
+        return known if known is not None and known.is_of(await self._password_of(column, key)) else None
+
+    async def _password_of(self, column: str, key: str) -> Credential | None:
         async with self._database.read() as reader:
             return await reader.credentials.password_of(column, key)
 
@@ -70,9 +99,12 @@ class SignInService:
         except ServerBusy:
             return ""
 
-    async def _refuse(self, call: Call, user_id: UUID | None, device: Device) -> None:
-        async with self._database.write(call) as tx:
-            tx.record(_failed(user_id, device))
+
+def _named(identifier: str) -> tuple[str, str]:
+    """Read whom an identifier names: an address if it holds "@", else a username."""
+    if "@" in identifier:
+        return "email_key", normalize_email(identifier)
+    return "username_key", normalize_username(identifier)
 
 
 async def _is_current(tx: Tx, checked: Credential) -> bool:
@@ -81,13 +113,20 @@ async def _is_current(tx: Tx, checked: Credential) -> bool:
     return now is not None and now.password_hash == checked.password_hash
 
 
-def _failed(user_id: UUID | None, device: Device) -> Event:
+async def _refuse(tx: Tx, attempt: Attempt, user_id: UUID | None, device: Device) -> None:
+    tx.record(_failed(EventType.SIGN_IN_FAILED, user_id, device))
+    # Once when a limit is reached, and not for those that are refused then: nobody can fill the log.
+    for limit in await attempt.fail(tx):
+        tx.record(_failed(EventType.SIGN_IN_THROTTLED, user_id, device, limit=limit))
+
+
+def _failed(type_: EventType, user_id: UUID | None, device: Device, **facts: str) -> Event:
     # Of an unknown identifier nothing is kept: people type passwords into that field.
     return Event(
-        EventType.SIGN_IN_FAILED,
+        type_,
         (user_object(user_id),) if user_id else (),
         outcome=Outcome.FAILURE,
-        payload={"method": "pwd"},
+        payload={"method": "pwd", **facts},
         person=user_id,
         personal=device.columns(),
     )

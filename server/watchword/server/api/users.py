@@ -1,6 +1,7 @@
 """UserService."""
 
 import unicodedata
+from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +12,7 @@ from sqlalchemy import ARRAY, ColumnElement, Text, any_, bindparam
 from watchword.server import sessions as logic
 from watchword.server.api import messages
 from watchword.server.api.pages import Pages
+from watchword.server.api.user_imports import UserImporter
 from watchword.server.call import Call
 from watchword.server.changes import remove_all_about
 from watchword.server.errors import InvalidField, NotFound
@@ -42,6 +44,7 @@ class UserService:
         self._passwords = passwords
         self._standing = standing
         self._pages = pages
+        self._importer = UserImporter(database)
 
     async def CreateUser(self, request: pb.CreateUserRequest, call: Call) -> pb.CreateUserResponse:
         values = _columns(request.user, [name for name in _WRITABLE if _is_set(request.user, name)])
@@ -161,6 +164,12 @@ class UserService:
                 # Also what makes them an organization's last owner: who goes for good cannot be held back by a role.
                 await remove_all_about(tx, self._standing, [user_object(user.user_id)])
             return tx.answered(pb.DeleteUserResponse(user=messages.user(user), revision=tx.revision))
+
+    async def ImportUsers(
+        self, requests: AsyncIterator[pb.ImportUsersRequest], call: Call
+    ) -> AsyncIterator[pb.ImportUsersResponse]:
+        async for request in requests:
+            yield await self._importer.run(request, call)
 
 
 async def _lock(tx: Tx, user_id: str, etag: str) -> User:

@@ -59,12 +59,12 @@ class _Log:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self.places = asyncio.Semaphore(_MAX_READING)
+        self._places = asyncio.Semaphore(_MAX_READING)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Watched]:
         """Read, when it is one's turn."""
-        async with self.places, self._database.read() as reader:
+        async with self._places, self._database.read() as reader:
             yield Watched(reader)
 
 

@@ -99,15 +99,15 @@ def _passlib_pbkdf2(digest: str | None, rounds: str, salt: str, expected: str) -
 
 
 def _django_scrypt(n: str, salt: str, r: str, p: str, expected: str) -> ForeignHash:
-    return of_scrypt(int(n), int(r), int(p), salt=salt.encode(), expected=_base64(expected))
+    return of_scrypt(int(n), int(r), int(p), salt=salt.encode(), expected=_base64(expected), length=64)
 
 
 def _werkzeug_scrypt(n: str, r: str, p: str, salt: str, expected: str) -> ForeignHash:
-    return of_scrypt(int(n), int(r), int(p), salt=salt.encode(), expected=bytes.fromhex(expected))
+    return of_scrypt(int(n), int(r), int(p), salt=salt.encode(), expected=bytes.fromhex(expected), length=64)
 
 
 def _passlib_scrypt(exponent: str, r: str, p: str, salt: str, expected: str) -> ForeignHash:
-    return of_scrypt(1 << int(exponent), int(r), int(p), salt=_base64(salt), expected=_base64(expected))
+    return of_scrypt(1 << int(exponent), int(r), int(p), salt=_base64(salt), expected=_base64(expected), length=32)
 
 
 def _flask_security(key: str, text: str) -> ForeignHash:

@@ -32,7 +32,7 @@ from watchword.server.sealing import Keyring, Sealer, new_person_key
 from watchword.server.storage import tables as t
 from watchword.server.storage.answers import Answers, answer_row
 from watchword.server.storage.credentials import Credentials
-from watchword.server.storage.events import NOT_OF_TOKENS, Change, Event
+from watchword.server.storage.events import NOT_OF_TOKENS, Change, Event, EventType
 from watchword.server.storage.failures import DEATHS, OUR_LIMITS, AnswerExists, translated
 from watchword.server.storage.history import EpochKeeper
 from watchword.server.storage.invitations import Invitations
@@ -43,9 +43,11 @@ from watchword.server.storage.organizations import Groups, Organizations
 from watchword.server.storage.relationships import Relationships
 from watchword.server.storage.service_accounts import ServiceAccounts
 from watchword.server.storage.sessions import Sessions
+from watchword.server.storage.sign_in_counters import SignInCounters
 from watchword.server.storage.signing_keys import SigningKeys
 from watchword.server.storage.snapshot import EPOCH, HORIZON, XID, Snapshot
 from watchword.server.storage.statement import Statement, array
+from watchword.server.storage.user_imports import UserImports
 from watchword.server.storage.users import Users
 
 Row = TypeVar("Row")
@@ -101,6 +103,7 @@ class Reader:
         self._randomness = randomness
         self.now: datetime = clock()
         self.users = Users(self)
+        self.user_imports = UserImports(self)
         self.service_accounts = ServiceAccounts(self)
         self.credentials = Credentials(self)
         self.sessions = Sessions(self)
@@ -112,10 +115,11 @@ class Reader:
         self.groups = Groups(self)
         self.members = Members(self)
         self.invitations = Invitations(self)
+        self.sign_in_counters = SignInCounters(self)
 
-    def new_id(self) -> UUID:
-        """Make an id."""
-        return uuid7(self.now, self._randomness)
+    def new_id(self, at: datetime | None = None) -> UUID:
+        """Make an id, of now or of the time at which that which it names came to be."""
+        return uuid7(at or self.now, self._randomness)
 
     async def one(self, row: type[Row], statement: Statement, **values: Any) -> Row | None:
         """Run a statement that gives one row or none."""
@@ -198,6 +202,13 @@ class Tx(Reader):
         sealed = self._person_keys.seal(new_person_key(self._randomness), context=str(user_id))
         await self.run(_ADD_PERSON_KEY, user_id=user_id, key_sealed=sealed)
 
+    def seal_for_new(self, user_id: UUID, type_: EventType, personal: Mapping[str, str]) -> tuple[bytes, bytes]:
+        """Make a new user's key; give it sealed, and what an event says of them sealed under it: for many at a time."""
+        key = new_person_key(self._randomness)
+        sealer = Sealer.from_key(key, randomness=self._randomness)
+        told = sealer.seal(_encoded(personal), context=self._context(type_, user_id))
+        return self._person_keys.seal(key, context=str(user_id)), told
+
     async def close(self) -> None:
         """Write what must stand or fall with the change."""
         rows = [await self._row(event) for event in self._events]
@@ -222,8 +233,6 @@ class Tx(Reader):
         return row | {"personal_sealed": await self._seal(event, personal) if personal else None}
 
     async def _seal(self, event: Event, personal: Mapping[str, str]) -> bytes:
-        # The context ties the sealed values to their kind and call: moved to another event they do not open.
-        context = f"events/{event.type.value}/{self.call.request_id}/{event.person or ''}"
         sealer = self._keyring.sealer("events")
         # Asked also if there is no person: a failed sign-in must not tell by its time whether there is one.
         sealed_key = await self.value(_PERSON_KEY, id=event.person or _NOBODY)
@@ -232,7 +241,15 @@ class Tx(Reader):
                 return b""  # The person's key is destroyed: nothing about them is written any more.
             person_key = self._person_keys.open(sealed_key, context=str(event.person))
             sealer = Sealer.from_key(person_key, randomness=self._randomness)
-        return sealer.seal(json.dumps(personal, ensure_ascii=False).encode(), context=context)
+        return sealer.seal(_encoded(personal), context=self._context(event.type, event.person))
+
+    def _context(self, type_: EventType, person: UUID | None) -> str:
+        """Tie sealed values to their kind and call: moved to another event they do not open."""
+        return f"events/{type_.value}/{self.call.request_id}/{person or ''}"
+
+
+def _encoded(personal: Mapping[str, str]) -> bytes:
+    return json.dumps(personal, ensure_ascii=False).encode()
 
 
 @asynccontextmanager

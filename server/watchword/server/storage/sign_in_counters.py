@@ -31,12 +31,12 @@ _ASKED = """
             CAST(:first_delays AS interval[]), CAST(:max_delays AS interval[]), CAST(:resets AS bool[])
         ) AS asked (key, failures, leak, first_delay, max_delay, resets)
     ), """
+# Not :now, which for another server, or a call that had to wait for its connection, may be a moment to come.
+_LONG_AGO = "to_timestamp(0)"
 # Of a row `c` at the time :now.
 _PENDING = "CASE WHEN c.lease_time > :now THEN c.pending ELSE 0 END"
 _DEBT_TIME = "greatest(c.debt_time, :now)"
-_ADMITS = (
-    f"c.free_time <= :now AND ({_PENDING} = 0 OR {_DEBT_TIME} + {{leak}} <= :now + {{failures}} * {{leak}})"  # noqa: S608
-)
+_ADMITS = f"c.free_time <= :now AND ({_PENDING} = 0 OR {_DEBT_TIME} + {{leak}} <= :now + {{failures}} * {{leak}})"
 _COUNT = "ceil(extract(epoch FROM {debt_time} - :now) / extract(epoch FROM a.leak)) - {pending}"
 _OF_KEY = "(SELECT {} FROM asked WHERE asked.key = c.key)"
 
@@ -49,7 +49,7 @@ _RESERVE = Statement(
         FROM asked a JOIN sign_in_counters c USING (key)
     ), reserved AS (
         INSERT INTO sign_in_counters AS c (key, debt_time, free_time, pending, lease_time)
-        SELECT key, :now + leak, :now, 1, :lease_time FROM asked
+        SELECT key, :now + leak, {_LONG_AGO}, 1, :lease_time FROM asked
         WHERE NOT EXISTS (SELECT FROM seen WHERE NOT admits)
         ORDER BY key
         ON CONFLICT (key) DO UPDATE SET
@@ -90,7 +90,7 @@ _GIVE_BACK = Statement(
     UPDATE sign_in_counters c
     SET pending = {_LEFT},
         debt_time = CASE WHEN :succeeded AND a.resets THEN :now + {_LEFT} * a.leak ELSE c.debt_time - a.leak END,
-        free_time = CASE WHEN :succeeded AND a.resets THEN :now ELSE c.free_time END
+        free_time = CASE WHEN :succeeded AND a.resets THEN {_LONG_AGO} ELSE c.free_time END
     FROM asked a JOIN locked USING (key)
     WHERE c.key = a.key
     """)  # noqa: S608  # of constants
@@ -109,9 +109,7 @@ _DROP_SPENT = Statement(
 _HOW_MANY = Statement(select(func.count()).select_from(t.sign_in_counters))
 _DROP_FIRST = Statement(
     delete(t.sign_in_counters).where(
-        _c.key.in_(
-            select(_c.key).order_by(_c.debt_time).limit(bindparam("excess")).with_for_update(skip_locked=True)
-        )
+        _c.key.in_(select(_c.key).order_by(_c.debt_time).limit(bindparam("excess")).with_for_update(skip_locked=True))
     )
 )
 
@@ -157,7 +155,7 @@ class SignInCounters:
         return await self._reader.all(Failed, _FAIL, **_values(counters), now=self._reader.now)
 
     async def give_back(self, counters: Sequence[Counter], *, succeeded: bool) -> None:
-        """Count a reserved attempt no longer; one that succeeded ends the failures before it where the limit says so."""
+        """Count a reserved attempt no longer; a success also ends the failures before it, where the limit says so."""
         await self._reader.run(_GIVE_BACK, **_values(counters), now=self._reader.now, succeeded=succeeded)
 
     async def forget(self, keys: Sequence[bytes]) -> None:

@@ -192,7 +192,7 @@ Index("sessions_living_by_user", sessions.c.user_id, postgresql_where=text("end_
 # key is a keyed hash, so that neither identifiers nor addresses stand here. `debt_time` is when the last one counted
 # will be forgotten, `free_time` when the next one is let through. `pending` are those whose passwords are being
 # checked; of whom nothing was heard until `lease_time`, the server is gone.
-# Not in the write-ahead log: nobody waits for the disk while others wait for the row, and what a crash takes is a count.
+# Not in the write-ahead log: nobody waits for the disk while others wait for a row, and what a crash takes is a count.
 sign_in_counters = Table(
     "sign_in_counters",
     metadata,

@@ -129,7 +129,7 @@ def test_a_known_device_is_not_locked_out(watchword, watchword_server, ana):
 
 
 def test_a_device_token_is_good_for_one_user_one_name_one_password_and_some_time(watchword, watchword_server, ana):
-    watchword.users.create(username="bob", password=PASSWORD)
+    bob = watchword.users.create(username="bob", password=PASSWORD)
     own = watchword.sign_in("ana", password=PASSWORD).device_token
     others = watchword.sign_in("bob", password=PASSWORD).device_token
     refresh_token = watchword.sign_in("ana", password=PASSWORD).refresh_token
@@ -148,7 +148,6 @@ def test_a_device_token_is_good_for_one_user_one_name_one_password_and_some_time
     throttled(watchword, "ana", device_token=own)
 
     own = watchword.sign_in("bob", password=PASSWORD).device_token
-    bob = watchword.users.get(username="bob")
     watchword.credentials.set_password(bob.user_id, new_password=PASSWORD)
     fail(watchword, "bob", LIMIT)
     throttled(watchword, "bob", device_token=own)

@@ -300,6 +300,8 @@ OTHERWISE_REFUSED = {
     "pbkdf2:sha256$salt$abcd": Refusal.MALFORMED,
     f"scrypt:16383:8:1$salt${'ab' * 64}": Refusal.MALFORMED,
     f"scrypt:16384:8:1$salt${'ab' * 64}\n": Refusal.MALFORMED,
+    f"scrypt:16384:8:1$salt${'ab' * 32}": Refusal.MALFORMED,
+    f"$scrypt$ln=4,r=8,p=1${SALT}${HASH[:40]}": Refusal.MALFORMED,
     "$argon2id$" + "A" * 1_000_000: Refusal.MALFORMED,
     "pbkdf2_sha256$1$" + "a" * 1000 + "$!": Refusal.MALFORMED,
     f"$hmac-sha512$a2V5$$hmac-sha512$a2V5$$argon2id$v=19$m=64,t=1,p=1${SALT}${HASH}": Refusal.MALFORMED,

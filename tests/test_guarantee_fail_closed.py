@@ -150,9 +150,11 @@ OF_THE_DATABASE = [database_stopped, database_killed, database_hangs]
 
 
 def those(faults: list[Callable], quick: set[Callable]) -> list:
-    return [
-        pytest.param(fault, id=fault.__name__, marks=() if fault in quick else pytest.mark.slow) for fault in faults
-    ]
+    return [pytest.param(fault, id=fault.__name__, marks=marks(fault, quick)) for fault in faults]
+
+
+def marks(fault: Callable, quick: set[Callable]) -> list[pytest.MarkDecorator]:
+    return [] if fault in quick else [pytest.mark.slow]
 
 
 @contextmanager
@@ -233,6 +235,31 @@ def test_nothing_is_said_while_the_database_is_away(place, fault, when_stale):
         all_refuse(threads)
     for each in threads:
         assert not each.yes_after(passed)
+
+
+@pytest.mark.slow
+def test_transaction_ids_that_a_crash_of_postgresql_gives_away_again(place):
+    """A transaction that only notifies is not flushed: after a crash its id is that of somebody's revocation."""
+    somebody = place.newcomer()
+    with sdk(place.whole.address, place.whole.api_key) as reader:
+        reader.ready()
+        reader.wait_until_passed(place.writer.revision)
+        assert reader.check(somebody.subject, "can_view", OBJECT)
+        with psycopg.connect(place.whole.database_url, autocommit=True) as connection:
+            (flusher,) = connection.execute(
+                "SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'"
+            ).fetchone()
+            os.kill(flusher, signal.SIGSTOP)
+            for _ in range(20):
+                connection.execute("SELECT pg_notify('watchword', '')")
+            (xmax,) = connection.execute("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint").fetchone()
+        reader.wait_until_passed(f"{reader.following.epoch}.{xmax - 1}")
+        place.whole.kill_database()
+        place.whole.start_database()
+        revision = until_done(lambda: place.take_back(somebody))
+        reader.ready(30)
+        reader.wait_until_passed(revision)
+        assert not reader.check(somebody.subject, "can_view", OBJECT)
 
 
 def until_done(change: Callable[[], str]) -> str:

@@ -264,7 +264,7 @@ class Enemy:
 
 def new_enemy(two_servers: Servers, readers: list[Sdk], seconds: float) -> None:
     with Client(two_servers.one, api_key=two_servers.api_key) as writer:
-        writer.permissions.write_model(dsl=MODEL)
+        writer.permissions.write_model(dsl=MODEL, allow_orphans=True)
         for reader in readers:
             reader.observe(writer.revision)
             reader.ready()

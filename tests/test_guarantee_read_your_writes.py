@@ -22,7 +22,7 @@ ASKED = ("user:ben", "can_view", "document:1")
 @pytest.fixture
 def servers(two_servers: Servers) -> Servers:
     with Client(two_servers.one, api_key=two_servers.api_key) as client:
-        client.permissions.write_model(dsl=MODEL)
+        client.permissions.write_model(dsl=MODEL, allow_orphans=True)
     return two_servers
 
 

@@ -33,7 +33,10 @@ class Cache:
 
     def offer(self, visible: str, row: Relationship | None, epoch: str = "epoch") -> None:
         content = Content()
-        content.direct[USER] = row
+        if row is None:
+            content.absent[USER] = None
+        else:
+            content.direct[USER] = row
         gathered = Gathered(at(visible), epoch, UUID(int=1), frozenset({USER}))
         gathered.contents[NODE] = content
         self.cache.offer(gathered)
@@ -133,7 +136,7 @@ def test_memory_is_bounded_and_what_is_used_stays(cache: Cache):
     cache.offer("100:100:", ROW)
     for number in range(5_000):
         content = Content()
-        content.direct[USER] = None
+        content.absent[USER] = None
         gathered = Gathered(at("100:100:"), "epoch", UUID(int=1), frozenset())
         gathered.contents[f"group:x{number}#member"] = content
         cache.cache.offer(gathered)

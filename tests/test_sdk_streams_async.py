@@ -6,9 +6,10 @@ from collections.abc import Iterator
 import pytest
 from sdk_recorder import Recorder, recording, status
 
-from watchword.client import AsyncClient, Relationship, RelationshipFilter, errors
+from watchword.client import AsyncClient, ImportedUser, Relationship, RelationshipFilter, errors
 from watchword.client import _streams as streams
 from watchword.v1 import relationships_pb2 as pb
+from watchword.v1 import users_pb2
 
 API_KEY = "wwk_0191_s3cr3t"
 
@@ -94,6 +95,19 @@ async def test_an_import_goes_on_with_what_was_not_answered(recorder: Recorder):
     assert first[0] == ["user:0", "user:1"]
     assert [*trial, *rest][-2:] == [["user:2", "user:3"], ["user:4", "user:5"]]
     assert len(trial) == 1
+
+
+async def test_an_import_of_users_goes_on_likewise(recorder: Recorder):
+    answer = users_pb2.ImportUsersResponse(results=[{"outcome": 1}, {"outcome": 3, "field": "email", "reason": 31}])
+    recorder.answers += [answer, status("UNAVAILABLE", "SHUTTING_DOWN"), *[answer] * 4]
+    users = [ImportedUser(external_id=f"{number}") for number in range(6)]
+    results = []
+    async with client_of(recorder) as client:
+        done = await client.users.import_(users, batch_size=2, on_result=results.append)
+    assert (done.created_count, done.refused_count) == (3, 3)
+    assert [result.external_id for result in results] == [user.external_id for user in users]
+    assert {(result.field, result.reason) for result in results} == {(None, None), ("email", "ALREADY_EXISTS")}
+    assert [user.external_id for user in recorder.calls[-1].request.users] == ["4", "5"]
 
 
 async def test_an_import_gives_up_after_five_attempts_without_progress(recorder: Recorder):

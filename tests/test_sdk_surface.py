@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import watchword.client
-from watchword.client import _organization_models, _permission_models, errors, models
+from watchword.client import _event_models, _organization_models, _permission_models, errors, models
 from watchword.client._convert import user, user_message
 from watchword.client._convert_permissions import (
     check_answer,
@@ -42,7 +42,7 @@ from watchword.v1 import (
 )
 
 SECRET = "s3cr3t-value"
-MODELS = (models, _permission_models, _organization_models)
+MODELS = (models, _permission_models, _organization_models, _event_models)
 
 
 def test_all_public_names_are_there():

@@ -8,7 +8,9 @@ from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from typing import Any
 
+import psycopg
 import pytest
+from deployment import seconds_until
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
@@ -36,13 +38,17 @@ class Clock:
         return self.now
 
 
+def database_of(url: str, clock: Clock, pool_size: int) -> Database:
+    keyring = Keyring.parse(Keyring.generate(secrets.token_bytes), randomness=secrets.token_bytes)
+    return Database(url, pool_size=pool_size, keyring=keyring, clock=clock, randomness=secrets.token_bytes)
+
+
 class Counters:
     """The counters, driven from outside an event loop."""
 
     def __init__(self, url: str) -> None:
         self.clock = Clock()
-        keyring = Keyring.parse(Keyring.generate(secrets.token_bytes), randomness=secrets.token_bytes)
-        self._database = Database(url, pool_size=4, keyring=keyring, clock=self.clock, randomness=secrets.token_bytes)
+        self._database = database_of(url, self.clock, 4)
         self._runner = asyncio.Runner()
         self._runner.run(self._database.open())
 
@@ -229,3 +235,30 @@ def test_spent_counters_are_dropped_and_too_many_are(counters: Counters, sql):
     counters.clock.now += 2 * limit.leak
     assert counters.drop() == 1
     assert sql("select * from sign_in_counters") == []
+
+
+async def test_of_many_that_look_at_the_same_time_only_as_many_pass_as_there_is_room_for(watchword_server, sql):
+    """All see a counter that admits them, and wait for its row."""
+    account = [Counter(b"\x01victim", Limit(Kind.ACCOUNT, 5, timedelta(hours=1), timedelta(hours=1)))]
+    both = [*account, Counter(b"\x04home", Limit(Kind.ADDRESS, 100, timedelta(hours=1), timedelta(hours=1)))]
+    database = database_of(watchword_server.database_url, Clock(), 40)
+    await database.open()
+
+    async def reserve() -> int:
+        async with database.read() as reader:
+            return len((await reader.sign_in_counters.reserve(both)).keys)
+
+    async with database.read() as reader:
+        await reader.sign_in_counters.reserve(account)
+        await reader.sign_in_counters.give_back(account, succeeded=False)
+    async with await psycopg.AsyncConnection.connect(watchword_server.database_url) as holder:
+        await holder.execute("select from sign_in_counters for update")
+        calls = [asyncio.create_task(reserve()) for _ in range(20)]
+        waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'"
+        await asyncio.to_thread(seconds_until, lambda: sql(waiting)[0]["count"] == len(calls), within=20)
+        await holder.rollback()
+    passed = [await call for call in calls]
+    assert passed.count(2) == 5
+    # The address has room for all, so it is theirs: the caller gives it back (throttle.py).
+    assert passed.count(1) == 15
+    await database.close()

@@ -15,6 +15,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 
+from watchword.server import validation
 from watchword.server.app import services
 from watchword.server.errors import FieldOutputOnly, InvalidField, UnknownField
 from watchword.server.validation import Validators, mask_paths, normalize_email, normalize_username, require_uuid
@@ -612,3 +613,40 @@ class TestKeys:
         assert normalize_username("Straße") == normalize_username("STRASSE")
         assert normalize_username(unicodedata.normalize("NFD", "žofie")) == normalize_username("ŽOFIE")
         assert normalize_username("ana") != normalize_username("аna")
+
+
+class TestPlainEmail:
+    """Most addresses are taken by a pattern, without the library: it must not take what the library would refuse."""
+
+    @given(
+        st.from_regex(
+            r"[A-Za-z0-9_+.-]{1,20}@[A-Za-z0-9-]{1,9}\.([A-Za-z0-9]{1,9}\.){0,9}[A-Za-z]{1,9}", fullmatch=True
+        )
+    )
+    def test_the_library_takes_what_the_pattern_takes(self, address):
+        if validation._plain_email(address):
+            assert validation._ascii_domain(address)
+
+    @given(
+        st.lists(
+            st.sampled_from(["a", "Z", "9", ".", "-", "--", "_", "+", "@", "xn--", "\n", " ", "é", "x" * 63]),
+            max_size=9,
+        )
+    )
+    def test_the_same_for_what_is_almost_an_address(self, parts):
+        address = f"a{''.join(parts)}@b{''.join(reversed(parts))}.example"
+        if validation._plain_email(address):
+            assert validation._ascii_domain(address)
+
+    def test_most_addresses_are_plain(self):
+        for address in ("ana@example.com", "Ana_Maria+tag@mail.sub-domain.example.co", "7@9.io"):
+            assert validation._plain_email(address)
+        for address in (
+            "ana@localhost",
+            "ana@example.c0m",
+            "a..b@example.com",
+            ".a@example.com",
+            "ana@-a.com",
+            "x" * 65 + "@a.io",
+        ):
+            assert not validation._plain_email(address)

@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 # Before gRPC is imported.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
@@ -20,6 +20,9 @@ import uvloop
 from watchword.client import AsyncClient
 from watchword.client._feeds import Line
 from watchword.v1.watch_pb2 import WatchResponse
+
+_PATIENCE_SECONDS: Final = 120.0
+"""A hundred processes begin at the same time, on the machine of the server."""
 
 
 @dataclass(slots=True)
@@ -38,9 +41,8 @@ class _Follower:
     async def learn(self, given: list[dict[str, Any]]) -> None:
         """Ask once for each answer, so that it is kept."""
         self.given, self.next, self.ended = given, 0, []
-        await self.client.ready(30)
-        for item in given:
-            await self._ask(item)
+        await self.client.ready(_PATIENCE_SECONDS)
+        await asyncio.gather(*(self._ask(item) for item in given))
 
     async def _ask(self, item: dict[str, Any]) -> None:
         if "token" in item:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from watchword.client._async.client import AsyncClient
+    from watchword.client._event_models import Event, EventBatch
     from watchword.client._organization_models import (
         AcceptedInvitation,
         AddedMember,
@@ -164,6 +165,8 @@ __all__ = [
     "DeletedRelationships",
     "Device",
     "EtagMismatchError",
+    "Event",
+    "EventBatch",
     "Explanation",
     "ExplanationStep",
     "FailedPreconditionError",
@@ -255,6 +258,7 @@ _MODULES = (
     "models",
     "_permission_models",
     "_organization_models",
+    "_event_models",
     "_transport",
     "revisions",
     "_async.client",

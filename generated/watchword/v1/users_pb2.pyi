@@ -714,9 +714,12 @@ class ImportedUser(_message.Message):
     """Whether the user is suspended from the start, see SuspendUser."""
     password_hash: _builtins.str
     """The hash of the user's password, as it was stored: argon2, bcrypt, Django's formats, Werkzeug's
-    scrypt and pbkdf2, passlib's pbkdf2, scrypt and bcrypt_sha256. It is verified as it is, and replaced by
-    one of this server's own when the user first signs in. A hash of another kind is refused, and one
-    whose cost no sign-in may take. Empty for a user who cannot sign in with a password (yet).
+    scrypt and pbkdf2, passlib's pbkdf2, scrypt and bcrypt_sha256. Before one of Flask-Security, which
+    hashes an HMAC of the password, comes "$hmac-sha512$<base64 of SECURITY_PASSWORD_SALT>$". It is verified
+    as it is, and replaced by one of this server's own when the user first signs in. A hash of another
+    kind is refused, and one whose cost no sign-in may take (more than 256 MiB, or than about 1.6 seconds).
+    Passwords of more than 72 bytes never match plain bcrypt, which would not look at all of them. Empty for
+    a user who cannot sign in with a password (yet).
     """
     @_builtins.property
     def attributes(self) -> _struct_pb2.Struct:
@@ -845,7 +848,7 @@ class ImportUsersResponse(_message.Message):
     RESULTS_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     revision: _builtins.str
-    """The revision of the change; empty if nothing was."""
+    """The revision of the change; empty with `validate_only`."""
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___UserImportResult]:
         """A result for each user of the message, in its order."""

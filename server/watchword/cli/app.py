@@ -9,6 +9,8 @@ import typer
 from watchword.cli import (
     bulk,
     credentials,
+    doctor,
+    events,
     keys,
     model,
     organizations,
@@ -34,6 +36,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 server.add_to(app)
+doctor.add_to(app)
 for group in (
     users.app,
     service_accounts.app,
@@ -46,6 +49,7 @@ for group in (
     relationships.app,
     organizations.app,
     organizations.groups,
+    events.app,
 ):
     app.add_typer(group)
 sign_in.add_to(app)

@@ -5,7 +5,7 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -49,7 +49,7 @@ def serve(
     """
     # A server does not fork, and as root gRPC's care for that writes to the console when PostgreSQL is stopped.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
-    with _server_failures():
+    with server_failures():
         import uvloop  # noqa: PLC0415
 
         from watchword.server.app import serve as run  # noqa: PLC0415
@@ -84,7 +84,7 @@ def serve(
 
 def migrate(output: Output) -> None:
     """Bring the database to this version's schema. Servers of the version before go on working meanwhile."""
-    with _server_failures():
+    with server_failures():
         from watchword.server.prepare import prepare  # noqa: PLC0415
         from watchword.server.storage import schema  # noqa: PLC0415
 
@@ -104,7 +104,7 @@ def bootstrap(
     ] = False,
 ) -> None:
     """Make the administrator's API key and show it, once. The server of an embedded database does so by itself."""
-    with _server_failures():
+    with server_failures():
         from watchword.server.prepare import prepare  # noqa: PLC0415
         from watchword.server.storage import schema  # noqa: PLC0415
 
@@ -130,7 +130,7 @@ def restored(output: Output, *, yes: YES = False) -> None:
     deleted after the backup was made is as it was then, sessions and API keys too: do it again.
     """
     confirm("Empty all caches, and refuse every access token issued so far?", yes=yes)
-    with _server_failures():
+    with server_failures():
         from watchword.server.prepare import prepare  # noqa: PLC0415
         from watchword.server.restore import database_restored  # noqa: PLC0415
         from watchword.server.storage import schema  # noqa: PLC0415
@@ -144,7 +144,7 @@ def restored(output: Output, *, yes: YES = False) -> None:
 
 def settings(output: Output) -> None:
     """List the server's settings, all of them environment variables."""
-    with _server_failures():
+    with server_failures():
         from watchword.server.config import SETTINGS  # noqa: PLC0415
 
         rows = [{"name": name, "meaning": setting.meaning} for name, setting in SETTINGS.items()]
@@ -153,7 +153,7 @@ def settings(output: Output) -> None:
 
 def generate_master_key(output: Output) -> None:
     """Make a master key, for WATCHWORD_MASTER_KEY_FILE. Who loses it loses all that is sealed in the database."""
-    with _server_failures():
+    with server_failures():
         from watchword.server.sealing import Keyring  # noqa: PLC0415
 
         output.text(Keyring.generate(secrets.token_bytes), name="master_key")
@@ -222,11 +222,27 @@ def _run_workers(output: Output, config: "Config", database_url: str) -> None:
         environment["WATCHWORD_MASTER_KEY_FILE"] = str(config.data_dir / "master.key")
     with held(config.listen) as address:
         environment["WATCHWORD_LISTEN"] = address
-        workers = Workers(environment, number=config.workers, grace=config.shutdown_grace.total_seconds())
-        try:
-            asyncio.run(workers.run(lambda: _ready(output, address)))
-        except WorkerFailed as error:
-            raise Failure(str(error)) from None
+        with _page_of_workers(config, environment) as on_end:
+            workers = Workers(
+                environment, number=config.workers, grace=config.shutdown_grace.total_seconds(), on_end=on_end
+            )
+            try:
+                asyncio.run(workers.run(lambda: _ready(output, address)))
+            except WorkerFailed as error:
+                raise Failure(str(error)) from None
+
+
+@contextmanager
+def _page_of_workers(config: "Config", environment: dict[str, str]) -> Iterator[Callable[[int], None]]:
+    """Serve the workers' metrics, if that is asked for; give whom to tell of each worker that ends."""
+    if config.metrics_listen is None:
+        yield lambda _: None
+        return
+    from watchword.server.metrics_page import FOLDER_VARIABLE, page_of_workers  # noqa: PLC0415
+
+    with page_of_workers(config.metrics_listen, number=config.workers) as page:
+        environment[FOLDER_VARIABLE] = str(page.folder)
+        yield page.ended
 
 
 def _config() -> "Config":
@@ -250,7 +266,7 @@ def _leave(_signal: int, _frame: object) -> NoReturn:
 
 
 @contextmanager
-def _server_failures() -> Iterator[None]:
+def server_failures() -> Iterator[None]:
     """Tell an operator what is wrong with the settings, the keys or the database."""
     try:
         import psycopg  # noqa: PLC0415

@@ -33,6 +33,7 @@ from watchword.server.api.users import UserService
 from watchword.server.api.watch import WatchService
 from watchword.server.call import server_call
 from watchword.server.config import Config
+from watchword.server.decoys import Decoys
 from watchword.server.devices import DeviceTokens
 from watchword.server.errors import DatabaseUnavailable, DomainError
 from watchword.server.fan_out import FanOut
@@ -45,6 +46,7 @@ from watchword.server.introspection import Introspector
 from watchword.server.listening import bind
 from watchword.server.listings import LIST_IS_KEPT, Listings
 from watchword.server.node_cache import NodeCache
+from watchword.server.observing import Observing, Parts, observing
 from watchword.server.passwords import PasswordHasher, PasswordPolicy
 from watchword.server.permissions.standing import Standing
 from watchword.server.pipeline import Pipeline
@@ -161,13 +163,15 @@ async def running(
         # Two servers on one port would share its calls without a word: only workers do, who mean it.
         server = grpc.aio.server(options=[*_OPTIONS, ("grpc.so_reuseport", int(is_shared))])
         fan_out = FanOut(feed)
-        parts = _Parts(config, database, keyring, clock, randomness, signing, feed, fan_out)
+        observed = stack.enter_context(observing(config, is_shared=is_shared))
+        parts = _Parts(config, database, keyring, clock, randomness, signing, feed, fan_out, observed)
         server.add_generic_rpc_handlers(tuple(_own_services(stack, parts)))
         names = [service.full_name for service in services()]
         health, reflection = Health(names), Reflection([*names, Health.NAME])
         server.add_generic_rpc_handlers((health.service(),))
         if config.reflection:
             server.add_generic_rpc_handlers(tuple(reflection.services()))
+        server.add_generic_rpc_handlers(observed.last_handlers)
         address = bind(server, config, is_shared=is_shared)
         await server.start()
         watch = asyncio.create_task(_watch_database(database, health))
@@ -193,6 +197,7 @@ class _Parts:
     signing: Signing
     feed: Feed
     fan_out: FanOut
+    observing: Observing
 
 
 def _own_services(stack: AsyncExitStack, parts: _Parts) -> list[grpc.GenericRpcHandler]:
@@ -226,6 +231,7 @@ def _own_services(stack: AsyncExitStack, parts: _Parts) -> list[grpc.GenericRpcH
         idle_lifetime=config.session_idle_lifetime,
         lifetime=config.session_lifetime,
     )
+    decoys = Decoys(database, parts.keyring)
     throttle = Throttle(database, parts.keyring, SignInLimits.of(config))
     pages = Pages(parts.keyring)
     standing = Standing()
@@ -234,6 +240,9 @@ def _own_services(stack: AsyncExitStack, parts: _Parts) -> list[grpc.GenericRpcH
     parts.feed.follow(cache)
     questions = Questions(database, plans, parts.feed, cache, standing, clock=clock)
     listings = Listings(database, questions, clock=clock)
+    watch = WatchService(
+        database, authenticator, parts.fan_out, token_lifetime=config.access_token_lifetime, clock=clock
+    )
     servicers: list[object] = [
         UserService(database, passwords, standing, pages),
         ServiceAccountService(database, standing, pages, permissions=permissions, randomness=randomness),
@@ -243,9 +252,10 @@ def _own_services(stack: AsyncExitStack, parts: _Parts) -> list[grpc.GenericRpcH
             keeper,
             throttle,
             DeviceTokens(parts.keyring, randomness, clock, config.known_device_lifetime),
+            decoys=decoys,
             default_audience=config.default_audience,
         ),
-        CredentialService(database, passwords, throttle),
+        CredentialService(database, passwords, throttle, decoys),
         SessionService(database, keeper, pages),
         TokenService(
             database,
@@ -260,9 +270,18 @@ def _own_services(stack: AsyncExitStack, parts: _Parts) -> list[grpc.GenericRpcH
         ),
         PermissionService(database, plans, questions, listings, pages),
         RelationshipService(database, plans, standing, pages, clock=clock),
-        WatchService(database, authenticator, parts.fan_out, token_lifetime=config.access_token_lifetime, clock=clock),
+        watch,
     ]
-    pipeline = Pipeline(database, authenticator, Authorizer(questions), Validators(), randomness=randomness)
+    looked_at = Parts(database, parts.feed, parts.fan_out, watch, passwords, cache, questions)
+    stack.push_async_callback(_cancel, asyncio.create_task(parts.observing.look(looked_at)))
+    pipeline = Pipeline(
+        database,
+        authenticator,
+        Authorizer(questions),
+        Validators(),
+        randomness=randomness,
+        around=parts.observing.around,
+    )
     return [pipeline.service(descriptor, servicer) for descriptor, servicer in zip(services(), servicers, strict=True)]
 
 

@@ -108,6 +108,8 @@ class Config:
     workers: int = 1
     pool_size: int = 16
     cache_mib: int = 256
+    metrics_listen: str | None = None
+    traces: bool = False
     log_format: str = "auto"
     shutdown_grace: timedelta = timedelta(seconds=10)
 
@@ -266,6 +268,18 @@ SETTINGS: Mapping[str, Setting] = {
         _number(0, 1_000_000),
         "Memory for relationships in the cache that answers questions without asking the database. 0 turns it off. "
         "Default 256.",
+    ),
+    "WATCHWORD_METRICS_LISTEN": Setting(
+        "metrics_listen",
+        _address,
+        "Address that serves metrics for Prometheus, in clear and to anybody who reaches it: of RPCs, pools, caches "
+        "and the feed, nothing personal. Default: none.",
+    ),
+    "WATCHWORD_TRACES": Setting(
+        "traces",
+        _flag,
+        "Send traces of calls by OTLP (gRPC), as OpenTelemetry's own OTEL_… variables say; needs `watchword[otel]`. "
+        "Default false.",
     ),
     "WATCHWORD_LOG_FORMAT": Setting(
         "log_format", _choice("auto", "json", "console"), "auto: console on a terminal, else JSON lines. Default auto."

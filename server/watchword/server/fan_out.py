@@ -195,6 +195,11 @@ class FanOut:
             self._feed.nudge()
 
     @property
+    def stream_count(self) -> int:
+        """How many streams are open."""
+        return len(self._watchers)
+
+    @property
     def now(self) -> Moment | None:
         """How far the feed has come; None: it does not know where it is."""
         return self._now

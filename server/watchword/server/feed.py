@@ -19,7 +19,7 @@ from typing import Final, Protocol
 import structlog
 from sqlalchemy import text
 
-from watchword.server.errors import DomainError
+from watchword.server.errors import DatabaseUnavailable, DomainError
 from watchword.server.incidents import describe
 from watchword.server.storage.database import Database
 from watchword.server.storage.events import NOT_OF_TOKENS, Change
@@ -42,7 +42,7 @@ _LOOK: Final = Statement(
     text(f"""
 SELECT CAST(pg_current_snapshot() AS text) AS visible, deployment.epoch, CAST(CAST(e.xid AS text) AS bigint),
     CASE WHEN sum(cardinality(e.nodes)) OVER () <= {_MAX_RECENT_NODES} THEN e.nodes END, e.type
-FROM deployment LEFT JOIN LATERAL (
+FROM crash_mark, deployment LEFT JOIN LATERAL (
     SELECT xid, nodes, type FROM events
     WHERE xid >= CAST(CAST(:xmin AS text) AS xid8)
         AND NOT pg_visible_in_snapshot(xid, CAST(CAST(:visible AS text) AS pg_snapshot)) AND nodes <> '{{}}'
@@ -51,7 +51,7 @@ FROM deployment LEFT JOIN LATERAL (
 """)  # noqa: S608 - constants of this module
 )
 _FIRST_LOOK: Final = Statement(
-    text("SELECT CAST(pg_current_snapshot() AS text) AS visible, epoch, NULL, NULL, NULL FROM deployment")
+    text("SELECT CAST(pg_current_snapshot() AS text) AS visible, epoch, NULL, NULL, NULL FROM crash_mark, deployment")
 )
 _NOTIFY: Final = Statement(text("SELECT 0, pg_notify(:channel, '')"))
 _log = structlog.get_logger("watchword.feed")
@@ -144,6 +144,11 @@ class Feed:
         return time.monotonic() - self._looked < _STALE_SECONDS
 
     @property
+    def lag_seconds(self) -> float:
+        """How old what the caches know is; infinite if they know nothing."""
+        return time.monotonic() - self._looked
+
+    @property
     def visible(self) -> Visible | None:
         """The snapshot that the caches are at."""
         return self._visible
@@ -200,6 +205,8 @@ class Feed:
             rows = await self._database.gather(_LOOK, values)
         if self._visible is not before:
             return  # told to forget meanwhile
+        if not rows:
+            raise DatabaseUnavailable  # it has crashed, and no new epoch has begun yet (storage/history.py)
         visible, epoch = Visible.parse(rows[0][0]), rows[0][1]
         changes = [
             Change(xid, nodes, type_ not in NOT_OF_TOKENS) for _, _, xid, nodes, type_ in rows if nodes is not None

@@ -22,11 +22,13 @@ from watchword.server.storage.snapshot import Visible
 
 _MAX_WAITING: Final = 1_000
 _MAX_ACCOUNTS: Final = 100_000
-_MAX_PROBES: Final = 1_000
-"""Subjects that were looked for at one node, one by one. More are forgotten, or a large group would fill the cache."""
+_MAX_PROBES: Final = 50_000
+"""Subjects that were looked for at one node, one by one. More are forgotten, or a large group would fill the cache: all
+who ask about a folder that is shared with everybody are looked for there."""
 # What CPython takes for them, with the hash and the name of the node and its places in dictionaries.
 _NODE_BYTES: Final = 1_000
 _ROW_BYTES: Final = 800
+_ABSENT_BYTES: Final = 100
 _ANSWER_BYTES: Final = 2_000
 
 
@@ -120,7 +122,7 @@ class NodeCache:
     def _keep(self, node: str, content: Content) -> None:
         known = self._take(node)
         # Not emptied where it would grow too large: whoever gathered it may still be reading it.
-        if known is not None and len(known.direct) < _MAX_PROBES:
+        if known is not None and len(known.absent) + len(known.direct) < _MAX_PROBES:
             known.merge(content)
             content = known
         self._young[node] = content
@@ -194,4 +196,4 @@ class NodeCache:
 
 def _size(content: Content) -> int:
     rows = len(content.everything or ()) + len(content.sets or ()) + len(content.direct)
-    return _NODE_BYTES + rows * _ROW_BYTES
+    return _NODE_BYTES + rows * _ROW_BYTES + len(content.absent) * _ABSENT_BYTES

@@ -8,6 +8,7 @@ a bounded number waits, and more are refused at once.
 import asyncio
 import contextlib
 import threading
+import time
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -185,6 +186,10 @@ class PasswordHasher:
         self._lock = threading.Lock()
         self._admitted = 0
         self._running = 0
+        self.begun = 0
+        """Jobs that a thread has begun, in all."""
+        self.waited_seconds = 0.0
+        """For how long these had waited, together."""
 
     @property
     def running(self) -> int:
@@ -215,16 +220,15 @@ class PasswordHasher:
 
         return await self._run(job)
 
-    async def verify(self, password: str, stored: str | None) -> Verdict:
+    async def verify(self, password: str, stored: str | None, *, decoy: str | None = None) -> Verdict:
         """Verify a password against a stored hash, or against none if there is no such user or password.
 
         The hash is this server's own or one that was brought along (foreign_hashes).
 
         Threat: telling accounts apart by the time that an answer takes. Without a hash, or with one that cannot be
-        read, the same work is done on a hash that nobody knows a password of. (A hash that still has older parameters
-        takes the time of those.)
+        read, the same work is done on a decoy (decoys.py), or on a hash that nobody knows a password of.
         """
-        verdict = await self._run(lambda: self._verify(password, stored))
+        verdict = await self._run(lambda: self._verify(password, stored, decoy))
         if verdict is None:
             log.error("A stored password hash cannot be read; its user cannot sign in with a password.")
         return verdict or Verdict(ok=False, rehash=False)
@@ -237,13 +241,13 @@ class PasswordHasher:
         salt = self._randomness(self._argon2.salt_len)
         return self._argon2.hash(normalize(password).encode(), salt=salt)
 
-    def _verify(self, password: str, stored: str | None) -> Verdict | None:
+    def _verify(self, password: str, stored: str | None, decoy: str | None) -> Verdict | None:
         """Verify; None if the stored hash cannot be read."""
         forms = _forms(password)
         if stored is not None:
             with contextlib.suppress(HashRefused, ValueError, VerificationError):  # raised before any work is done
                 return self._compare(forms, stored)
-        self._compare(forms, self._dummy)
+        self._compare(forms, decoy or self._dummy)
         return Verdict(ok=False, rehash=False) if stored is None else None
 
     def _compare(self, forms: Sequence[bytes], stored: str) -> Verdict:
@@ -271,7 +275,7 @@ class PasswordHasher:
                 )
             self._admitted += 1
         try:
-            future = self._pool.submit(self._counted, job)
+            future = self._pool.submit(self._counted, job, time.perf_counter())
         except RuntimeError:
             self._leave(started=False)
             raise ShuttingDown from None
@@ -280,9 +284,11 @@ class PasswordHasher:
         future.add_done_callback(self._ended)
         return await asyncio.wrap_future(future)
 
-    def _counted(self, job: Callable[[], T]) -> T:
+    def _counted(self, job: Callable[[], T], submitted: float) -> T:
         with self._lock:
             self._running += 1
+            self.begun += 1
+            self.waited_seconds += time.perf_counter() - submitted
         return job()
 
     def _ended(self, future: Future[Any]) -> None:

@@ -12,11 +12,11 @@ Authorization comes before validation, so that nobody learns from errors what th
 import asyncio
 import sys
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar
 from uuid import UUID
 
 import grpc
@@ -89,6 +89,19 @@ class _Rpc:
     max_bytes: int
 
 
+class Around(Protocol):
+    """What is put around every RPC when it is composed: metrics, traces."""
+
+    def unary(self, rpc: str, behavior: Any) -> Any:
+        """Put it around a behavior `async (request, context) -> response`."""
+
+    def stream(self, rpc: str, behavior: Any, *, open_ended: bool) -> Any:
+        """Put it around a behavior that gives its responses one by one."""
+
+    def refused(self, rpc: str, failure: DomainError) -> None:
+        """Hear why a call is refused."""
+
+
 class Undecodable:
     """Stands in for a request whose bytes are no message, or too many."""
 
@@ -137,7 +150,9 @@ class Pipeline:
         validators: Validators,
         *,
         randomness: Randomness,
+        around: Sequence[Around] = (),
     ) -> None:
+        self._around = around
         self._database = database
         self._authenticator = authenticator
         self._authorizer = authorizer
@@ -191,14 +206,20 @@ class Pipeline:
         async def behavior(request: Message | Undecodable, context: Context) -> Message:
             return await self._serve(rpc, request, context)
 
-        return behavior
+        composed: Any = behavior
+        for around in self._around:
+            composed = around.unary(rpc.name, composed)
+        return composed
 
     def _streaming(self, rpc: _Rpc) -> Any:
         async def behavior(requests: Any, context: Context) -> AsyncGenerator[Message, None]:
             async for response in self._serve_stream(rpc, requests, context):
                 yield response
 
-        return behavior
+        composed: Any = behavior
+        for around in self._around:
+            composed = around.stream(rpc.name, composed, open_ended=rpc.open_ended)
+        return composed
 
     async def _serve(self, rpc: _Rpc, request: Message | Undecodable, context: Context) -> Message:
         """Answer one call, and log it: never with anything that came in its request."""
@@ -221,7 +242,7 @@ class Pipeline:
             if not rpc.is_question or ms > _SLOW_MILLISECONDS:
                 _log.info("ok", rpc=rpc.name, request_id=request_id, ms=ms)
             return response
-        _log_refusal(rpc, request_id, failure, started)
+        self._refused(rpc, request_id, failure, started)
         return await _abort(context, failure, request_id)
 
     async def _serve_stream(self, rpc: _Rpc, requests: Any, context: Context) -> AsyncGenerator[Message, None]:
@@ -251,7 +272,7 @@ class Pipeline:
         except Exception as error:  # noqa: BLE001  # whatever it is, the caller gets a status
             failure = self._incident(rpc, request_id, error)
         if failure is not None:
-            _log_refusal(rpc, request_id, failure, started)
+            self._refused(rpc, request_id, failure, started)
             await _abort(context, failure, request_id)
         _log.info("ok", rpc=rpc.name, request_id=request_id, ms=_milliseconds(started))
 
@@ -272,6 +293,12 @@ class Pipeline:
         # No traceback: it may quote data.
         _log.error("incident", rpc=rpc.name, request_id=request_id, incident=incident, **describe(error))
         return InternalError(incident)
+
+    def _refused(self, rpc: _Rpc, request_id: str, failure: DomainError, started: float) -> None:
+        reason = failure.reason_name()
+        _log.info("refused", rpc=rpc.name, request_id=request_id, reason=reason, ms=_milliseconds(started))
+        for around in self._around:
+            around.refused(rpc.name, failure)
 
     @contextmanager
     def _admitted(self) -> Iterator[None]:
@@ -348,10 +375,6 @@ def _require_decoded(rpc: _Rpc, request: Message | Undecodable) -> None:
         raise RequestTooLarge(rpc.max_bytes)
     if isinstance(request, Undecodable):
         raise MalformedRequest
-
-
-def _log_refusal(rpc: _Rpc, request_id: str, failure: DomainError, started: float) -> None:
-    _log.info("refused", rpc=rpc.name, request_id=request_id, reason=failure.reason_name(), ms=_milliseconds(started))
 
 
 async def _abort(context: Context, error: DomainError, request_id: str) -> NoReturn:

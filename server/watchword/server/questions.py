@@ -74,6 +74,10 @@ class Questions:
         self._limits = Limits()
         self._kept = KeptAnswers(feed, max_entries=cache.max_answers)
         self._together: Together[tuple[Question, Consistency], Answered] = Together(self._cold_round)
+        self.cached_count = 0
+        """Questions answered from the cache."""
+        self.cold_count = 0
+        """Questions for which the database was asked."""
 
     async def check(self, question: Question, consistency: Consistency) -> Answered:
         """Answer one question.
@@ -86,11 +90,14 @@ class Questions:
         warm = self._warm(consistency)
         if warm is not None:
             try:
-                return self._from_cache(warm, question).at(self._horizon())
+                answered = self._from_cache(warm, question).at(self._horizon())
             except NotKnown:
                 pass
             except Unanswerable as error:
                 raise unanswerable(error) from None
+            else:
+                self.cached_count += 1
+                return answered
         return await self._together.ask((question, consistency))
 
     async def batch(
@@ -102,6 +109,7 @@ class Questions:
             horizon = self._horizon()
             known = await self._batch_from_cache(warm, questions)
             if known is not None:
+                self.cached_count += len(known)
                 return known, horizon
         found, results = await self._cold(questions)
         require_history(found, consistency)
@@ -181,6 +189,8 @@ class Questions:
         return answers
 
     async def _cold(self, questions: Sequence[Question]) -> tuple[Gathered, list[Answered | DomainError]]:
+        self.cold_count += len(questions)
+
         async def answer(model: PreparedModel) -> tuple[Gathered, tuple[Gathered, list[Answered | DomainError]]]:
             asked = Asked.of(model, questions, strict=False)
             try:

@@ -37,7 +37,7 @@ from watchword.server.storage import tables
 from watchword.server.storage.embedded import EmbeddedPostgres
 from watchword.server.storage.schema import migrate
 
-_KEPT = frozenset({"deployment"})
+_KEPT = frozenset({"crash_mark", "deployment"})
 _RESTORED = ("service_accounts", "api_keys", "signing_keys")
 _EMPTY = "; ".join(
     f'DELETE FROM "{table.name}"'  # noqa: S608  # names from tables.py

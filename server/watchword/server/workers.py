@@ -62,7 +62,15 @@ def held(listen: str) -> Iterator[str]:
 class Workers:
     """The workers of one deployment on this machine."""
 
-    def __init__(self, environment: Mapping[str, str], *, number: int, grace: float) -> None:
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        *,
+        number: int,
+        grace: float,
+        on_end: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        self._on_end = on_end
         self._environment = dict(environment)
         self._number = number
         self._grace = grace
@@ -147,9 +155,12 @@ class Workers:
         line = await process.stdout.readline()
         if not line:
             await process.wait()
+            self._on_end(process.pid)
             raise WorkerFailed
         _log.info("a worker serves", pid=process.pid, address=json.loads(line)["address"])
-        return _Worker(process, self._grace)
+        worker = _Worker(process, self._grace)
+        worker.ended.add_done_callback(lambda _: self._on_end(process.pid))
+        return worker
 
 
 class _Worker:

@@ -3,7 +3,7 @@
 import copy
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 from watchword.client import _convert
 from watchword.client._async.connection import AsyncChannel, AsyncConnection
 from watchword.client._async.credentials import AsyncCredentials
+from watchword.client._async.events import follow
 from watchword.client._async.guard import AsyncGuard
 from watchword.client._async.keys import AsyncKeys
 from watchword.client._async.organizations import AsyncOrganizations
@@ -21,6 +22,7 @@ from watchword.client._async.service_accounts import AsyncServiceAccounts
 from watchword.client._async.sessions import AsyncSessions
 from watchword.client._async.tokens import AsyncTokens
 from watchword.client._async.users import AsyncUsers
+from watchword.client._event_models import EventBatch
 from watchword.client._knowledge import Options
 from watchword.client._permission_models import CheckAnswer, Relationship
 from watchword.client._transport import DEFAULT_ADDRESS, DEFAULT_TIMEOUT, TLS, Settings, new_id
@@ -276,6 +278,33 @@ class AsyncClient:
         Arguments and errors as there.
         """
         return await self._guard.filter(subject, relation, objects, context)
+
+    def watch(
+        self, *, since: str | None = None, object_types: Iterable[str] = (), until_now: bool = False
+    ) -> AsyncIterator[EventBatch]:
+        """Follow what changes, as soon as it is committed and visible: an outbox, or a copy kept elsewhere.
+
+        These are the events by which answers change: of relationships and models, and of accounts, sessions and keys
+        that end or change. That a user was created, or has signed in, is not among them.
+
+        Handle the events of a batch, then keep its checkpoint: `since` goes on there.
+
+        The first batch holds no events: it tells that the server answers, and where the stream begins. Each event
+        comes at least once. It comes again after its batch was handled and the checkpoint not saved, or if the
+        connection breaks in the middle of events that became visible together. Once it has begun it outlasts any
+        outage, and goes on where it was. The API key needs the permissions `watch` and `read_relationships`.
+
+        Args:
+            since: The checkpoint to go on from. Default: from now on.
+            object_types: Only events that concern objects of these types, such as "document". Default: all.
+            until_now: End when all has been told that had happened when it began, instead of waiting for more.
+
+        Raises:
+            InvalidArgumentError: `since` is no checkpoint.
+            UnavailableError: The server cannot be reached at first, five times in a row.
+
+        """
+        return follow(self._connection, since, object_types, until_now=until_now)
 
     async def ready(self, seconds: float = 5.0) -> None:
         """Wait until the feed is live, so that answers are kept: for a warm start, or for tests.

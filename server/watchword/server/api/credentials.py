@@ -5,6 +5,7 @@ from uuid import UUID
 from watchword.server import sessions as logic
 from watchword.server.api import messages
 from watchword.server.call import Call
+from watchword.server.decoys import Decoys
 from watchword.server.errors import CurrentPasswordWrong
 from watchword.server.identifiers import user_object
 from watchword.server.passwords import PasswordHasher
@@ -19,9 +20,10 @@ from watchword.v1 import credentials_pb2 as pb
 class CredentialService:
     """Serves what users prove themselves with."""
 
-    def __init__(self, database: Database, passwords: PasswordHasher, throttle: Throttle) -> None:
+    def __init__(self, database: Database, passwords: PasswordHasher, throttle: Throttle, decoys: Decoys) -> None:
         self._database = database
         self._passwords = passwords
+        self._decoys = decoys
         self._throttle = throttle
 
     async def SetPassword(self, request: pb.SetPasswordRequest, call: Call) -> pb.SetPasswordResponse:
@@ -50,7 +52,11 @@ class CredentialService:
         user_id = UUID(request.user_id)
         async with self._database.read() as reader:
             current = await reader.credentials.password(user_id)
-        verdict = await self._passwords.verify(request.current_password, current.password_hash if current else None)
+        verdict = await self._passwords.verify(
+            request.current_password,
+            current.password_hash if current else None,
+            decoy=await self._decoys.of(request.user_id),
+        )
         if current is None or not verdict.ok:
             async with self._database.write(call) as tx:
                 await _refuse(tx, attempt, user_id if current else None)

@@ -4,6 +4,7 @@ from uuid import UUID
 
 from watchword.server.api import messages
 from watchword.server.call import Call
+from watchword.server.decoys import Decoys
 from watchword.server.devices import DeviceTokens, KnownDevice
 from watchword.server.errors import InvalidField, ServerBusy, SignInRefused
 from watchword.server.identifiers import user_object
@@ -29,6 +30,7 @@ class SignInService:
         throttle: Throttle,
         devices: DeviceTokens,
         *,
+        decoys: Decoys,
         default_audience: str,
     ) -> None:
         self._database = database
@@ -36,6 +38,7 @@ class SignInService:
         self._keeper = keeper
         self._throttle = throttle
         self._devices = devices
+        self._decoys = decoys
         self._default_audience = default_audience
 
     async def StartSignIn(self, request: pb.StartSignInRequest, call: Call) -> pb.StartSignInResponse:
@@ -53,7 +56,9 @@ class SignInService:
         column, key = _named(request.identifier)
         credential = await self._password_of(column, key)
         # Threat: finding out which accounts exist. The work is the same without one (ASVS 6.3.8).
-        verdict = await self._passwords.verify(request.password, credential.password_hash if credential else None)
+        verdict = await self._passwords.verify(
+            request.password, credential.password_hash if credential else None, decoy=await self._decoys.of(key)
+        )
         if credential is None or not verdict.ok:
             async with self._database.write(call) as tx:
                 await _refuse(tx, attempt, credential.user_id if credential else None, device)

@@ -55,25 +55,43 @@ class _Row:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Message:
+    """A message that was read: the results of those who are refused for themselves, and the others, by their places."""
+
+    validate_only: bool
+    results: Mapping[int, pb.UserImportResult]
+    rows: Mapping[int, _Row]
+
+
 class UserImporter:
     """Imports users."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def run(self, request: pb.ImportUsersRequest, call: Call) -> pb.ImportUsersResponse:
-        """Import the users of a message, in one transaction, or find out what would become of them."""
-        if request.validate_only:
-            async with self._database.read() as reader:
-                results, rows = await _read(request.users, reader.now)
-                found = await _settle(reader, rows)
-            would = {index: row.result(pb.IMPORT_OUTCOME_CREATED) for index, row in rows.items()}
-            return pb.ImportUsersResponse(results=_in_order({**results, **would, **found}))
+    async def run(
+        self, requests: AsyncIterator[pb.ImportUsersRequest], call: Call
+    ) -> AsyncIterator[pb.ImportUsersResponse]:
+        """Import the users of each message in one transaction, or find out what would become of them."""
+        async for message in _ahead(self._read_all(requests)):
+            yield await (self._try(message) if message.validate_only else self._import(message, call))
+
+    async def _read_all(self, requests: AsyncIterator[pb.ImportUsersRequest]) -> AsyncIterator[_Message]:
+        async for request in requests:
+            yield await _read(request, self._database.now())
+
+    async def _try(self, message: _Message) -> pb.ImportUsersResponse:
+        async with self._database.read() as reader:
+            found = await _settle(reader, message.rows)
+        would = {index: row.result(pb.IMPORT_OUTCOME_CREATED) for index, row in message.rows.items()}
+        return pb.ImportUsersResponse(results=_in_order({**message.results, **would, **found}))
+
+    async def _import(self, message: _Message, call: Call) -> pb.ImportUsersResponse:
         for attempt in range(1, _TRIES + 1):
             try:
                 async with self._database.write(call) as tx:
-                    results, rows = await _read(request.users, tx.now)
-                    results |= await _create(tx, rows)
+                    results = {**message.results, **await _create(tx, message.rows)}
                     return pb.ImportUsersResponse(results=_in_order(results), revision=tx.revision)
             except Conflict:
                 # Two imports of the same users, in another order. By now the other one may be through.
@@ -82,11 +100,23 @@ class UserImporter:
         raise AssertionError("unreachable")
 
 
+async def _ahead(source: AsyncIterator[T]) -> AsyncIterator[T]:
+    """Take the next item of a source already while the database works on one."""
+    item = asyncio.ensure_future(anext(source, None))
+    try:
+        while (now := await item) is not None:
+            item = asyncio.ensure_future(anext(source, None))
+            yield now
+    finally:
+        item.cancel()
+        await asyncio.gather(item, return_exceptions=True)
+
+
 def _in_order(results: Mapping[int, pb.UserImportResult]) -> Iterator[pb.UserImportResult]:
     return (results[index] for index in sorted(results))
 
 
-async def _create(tx: Tx, rows: dict[int, _Row]) -> dict[int, pb.UserImportResult]:
+async def _create(tx: Tx, rows: Mapping[int, _Row]) -> dict[int, pb.UserImportResult]:
     """Create who can be created; give a result for each."""
     results = await _settle(tx, rows)
     left = {index: row for index, row in rows.items() if index not in results}
@@ -132,14 +162,11 @@ async def _settle(reader: Reader, rows: Mapping[int, _Row]) -> dict[int, pb.User
 # ----- reading --------------------------------------------------------------------------------------------------------
 
 
-async def _read(
-    users: Sequence[pb.ImportedUser], now: datetime
-) -> tuple[dict[int, pb.UserImportResult], dict[int, _Row]]:
-    """Read the users of a message: the results of those who are refused for themselves, and the others."""
+async def _read(request: pb.ImportUsersRequest, now: datetime) -> _Message:
     results: dict[int, pb.UserImportResult] = {}
     rows: dict[int, _Row] = {}
     seen: set[tuple[str, str]] = set()
-    async for index, message in _with_pauses(list(enumerate(users))):
+    async for index, message in _with_pauses(list(enumerate(request.users))):
         row = _read_one(message, now)
         if isinstance(row, _Row):
             names = list(row.user.identifiers())
@@ -150,7 +177,7 @@ async def _read(
                 continue
             row = _taken(repeated, f"is the {_NAMES[repeated]} of a user before this one")
         results[index] = row
-    return results, rows
+    return _Message(request.validate_only, results, rows)
 
 
 def _read_one(message: pb.ImportedUser, now: datetime) -> _Row | pb.UserImportResult:

@@ -168,8 +168,8 @@ class UserService:
     async def ImportUsers(
         self, requests: AsyncIterator[pb.ImportUsersRequest], call: Call
     ) -> AsyncIterator[pb.ImportUsersResponse]:
-        async for request in requests:
-            yield await self._importer.run(request, call)
+        async for response in self._importer.run(requests, call):
+            yield response
 
 
 async def _lock(tx: Tx, user_id: str, etag: str) -> User:

@@ -96,6 +96,8 @@ class WatchService:
         self._asking = asyncio.Semaphore(_MAX_READING)
         self._detailed = Streams(_MAX_DETAILED)
         self._beginning: tuple[str, asyncio.Task[_Beginning]] | None = None
+        self.resynchronizations = 0
+        """Streams that were told that they have lost their place."""
 
     @open_ended
     async def Watch(self, requests: AsyncIterator[pb.WatchRequest], call: Call) -> AsyncGenerator[bytes]:
@@ -171,6 +173,7 @@ class WatchService:
             now = self._fan_out.now
             if now is None or source.is_lost:
                 beginning, ahead = await self._begin_anew(watcher, source)
+                self.resynchronizations += 1
                 for message in (beginning.resynchronize, *ahead):
                     yield message
                 continue

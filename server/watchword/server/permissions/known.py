@@ -17,15 +17,17 @@ class Content:
 
     everything: all of them, by subject; None: not known.
     sets: those whose subject is a set; None: not known.
-    direct: by subject, those that were looked for one by one; None stands for absent.
+    direct: by subject, those that were looked for one by one and found.
+    absent: the subjects that were looked for in vain.
     """
 
-    __slots__ = ("direct", "everything", "sets")
+    __slots__ = ("absent", "direct", "everything", "sets")
 
     def __init__(self) -> None:
         self.everything: dict[str, Relationship] | None = None
         self.sets: dict[str, Relationship] | None = None
-        self.direct: dict[str, Relationship | None] = {}
+        self.direct: dict[str, Relationship] = {}
+        self.absent: dict[str, None] = {}  # a set takes more even when it is empty
 
     def merge(self, other: "Content") -> None:
         """Add what is known of the same node in the same snapshot from elsewhere."""
@@ -34,12 +36,13 @@ class Content:
         if other.sets is not None:
             self.sets = other.sets
         self.direct.update(other.direct)
+        self.absent |= other.absent
 
     def rows(self) -> Iterable[Relationship]:
         """Every relationship held."""
         yield from (self.everything or {}).values()
         yield from (self.sets or {}).values()
-        yield from (row for row in self.direct.values() if row is not None)
+        yield from self.direct.values()
 
 
 class Contents(dict[str, Content]):
@@ -73,12 +76,12 @@ class KnownNodes:
         content = self._contents[node]
         if content.everything is not None:
             return content.everything.get(subject)
-        try:
-            return content.direct[subject]
-        except KeyError:
-            if content.sets is not None and "#" in subject:
-                return content.sets.get(subject)
-            raise NotKnown from None
+        row = content.direct.get(subject)
+        if row is not None or subject in content.absent:
+            return row
+        if content.sets is not None and "#" in subject:
+            return content.sets.get(subject)
+        raise NotKnown
 
     def sets(self, node: str) -> Iterable[Relationship]:
         """See `RelationshipReader`."""

@@ -355,7 +355,7 @@ class Database:
         """See to it, before a connection is used, that the epoch is that of the history it leads to."""
         tx = Tx(connection, self._clock, self._randomness, self._keyring, server_call("server/recognise"))
         origin = await self._epochs.origin(tx)
-        if origin is None or origin.is_known:
+        if (origin is None or origin.is_known) and await self._epochs.is_intact(tx):
             return
         async with connection.transaction():
             await tx.open()
@@ -368,6 +368,10 @@ class Database:
             await asyncio.gather(self._sweep, return_exceptions=True)
         await self._questions.close()
         await self._pool.close()
+
+    def pool_stats(self) -> dict[str, dict[str, int]]:
+        """Tell how the pools do, in the words of psycopg_pool."""
+        return {"calls": self._pool.get_stats(), "questions": self._questions.get_stats()}
 
     async def ping(self) -> None:
         """Make sure that the database answers.
@@ -391,6 +395,10 @@ class Database:
             self._is_away = True
             raise
         self._is_away = False
+
+    def now(self) -> datetime:
+        """Tell the time, by the clock of all that is written."""
+        return self._clock()
 
     def read(self, *, one_snapshot: bool = False) -> AbstractAsyncContextManager[Reader]:
         """Open the door for reading.

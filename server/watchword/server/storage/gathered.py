@@ -206,6 +206,7 @@ def gathered(
             content.everything[name] = row
         if not subject_relation:
             content.direct[name] = row
+            content.absent.pop(name, None)
         elif content.sets is not None:
             content.sets[name] = row
     return found
@@ -230,9 +231,8 @@ def _note_probes(contents: dict[str, Content], objects: Sequence[str], stored: S
     for relation in stored.probed:
         wanted = names if relation in stored.public else names[:1]
         for object_ in objects:
-            direct = contents[f"{object_}#{relation}"].direct
-            for name in wanted:
-                direct.setdefault(name, None)
+            content = contents[f"{object_}#{relation}"]
+            content.absent.update((name, None) for name in wanted if name not in content.direct)
 
 
 def _content(contents: dict[str, Content], node: str) -> Content:

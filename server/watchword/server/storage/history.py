@@ -4,6 +4,10 @@ A restored database goes back in time. It gives out transaction ids anew, and wh
 again. So nothing that was said before may be taken for said now: revisions, horizons and tokens carry the epoch, and a
 restore changes it.
 
+A crash of PostgreSQL does a little of the same. Nothing that was acknowledged is lost, but ids of transactions that had
+written nothing, or were rolled back, are given out again: in snapshots and horizons of before they count as seen. It is
+noticed by a row of an unlogged table, which is gone after a crash, and a new epoch begins as after a restore.
+
 PostgreSQL tells by itself: a dump that was loaded elsewhere has another system identifier, and a recovery to a point in
 time or a failover begins a new timeline. Both are compared whenever a connection is made, before anything is asked on
 it, because a connection never leads from one history to another. (Behind PgBouncer it may; there the connection that
@@ -17,13 +21,14 @@ from typing import TYPE_CHECKING, Final
 
 import psycopg
 import structlog
-from sqlalchemy import BigInteger, Integer, bindparam, func, select, text, update
+from sqlalchemy import BigInteger, Integer, bindparam, exists, func, select, text, true, update
+from sqlalchemy.dialects.postgresql import insert
 
 from watchword.server.identifiers import Randomness
 from watchword.server.storage.events import Event, EventType
 from watchword.server.storage.snapshot import FROZEN
 from watchword.server.storage.statement import Statement
-from watchword.server.storage.tables import deployment
+from watchword.server.storage.tables import crash_mark, deployment
 
 if TYPE_CHECKING:
     from watchword.server.storage.database import Reader, Tx
@@ -64,6 +69,8 @@ _FREEZE: Final = [
     )
     for table in ("events", "answers")
 ]
+_IS_INTACT: Final = Statement(select(exists(select(crash_mark))))
+_MARK_INTACT: Final = Statement(insert(crash_mark).values(only=true()).on_conflict_do_nothing())
 _NOT_TOLD: Final = (
     psycopg.errors.InsufficientPrivilege,
     psycopg.errors.UndefinedFunction,
@@ -77,6 +84,7 @@ class Restore(StrEnum):
 
     OTHER_CLUSTER = "other_cluster"
     OTHER_TIMELINE = "other_timeline"
+    CRASH = "crash"
     TOLD = "told"
 
 
@@ -143,12 +151,24 @@ class EpochKeeper:
                 )
             return None
 
-    async def settle(self, tx: "Tx", origin: Origin) -> None:
-        """Remember an origin, under a new epoch if there was another one. Of several who do this at once, one does."""
-        if origin.restore is not None:
-            if await self.renew(tx, origin.restore, origin):
-                _log.warning("the database holds another history: a new epoch begins", how=origin.restore.value)
-        else:
+    @staticmethod
+    async def is_intact(reader: "Reader") -> bool:
+        """Whether PostgreSQL has not crashed since this was settled."""
+        return bool(await reader.value(_IS_INTACT))
+
+    async def settle(self, tx: "Tx", origin: Origin | None) -> None:
+        """Remember an origin, under a new epoch if there was another one, or a crash.
+
+        Of several who do this at once, one does.
+        """
+        restore = origin.restore if origin is not None else None
+        # The one who sets the mark: others wait here until it has.
+        if await tx.run(_MARK_INTACT) and restore is None:
+            restore = Restore.CRASH
+        if restore is not None:
+            if await self.renew(tx, restore, origin):
+                _log.warning("the database holds another history: a new epoch begins", how=restore.value)
+        elif origin is not None:
             await tx.run(_RENEW, seen=origin.epoch, renewed=origin.epoch, **_columns(origin))
 
     async def renew(self, tx: "Tx", restore: Restore, origin: Origin | None = None) -> str | None:

@@ -64,6 +64,16 @@ deployment = Table(
     CheckConstraint('"only"', name="deployment_is_one_row"),
 )
 
+# Unlogged: PostgreSQL empties it when it recovers from a crash, and keeps it when it was stopped in good order. So
+# whoever does not find the row knows of the crash (history.py).
+crash_mark = Table(
+    "crash_mark",
+    metadata,
+    Column("only", Boolean, primary_key=True, server_default=text("true")),
+    CheckConstraint('"only"', name="crash_mark_is_one_row"),
+    prefixes=["UNLOGGED"],
+)
+
 users = Table(
     "users",
     metadata,

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -113,14 +114,15 @@ class NewUser:
         }
         return {name: value for name, value in names.items() if value}
 
-    def payload(self) -> Mapping[str, object]:
-        """What the event says besides."""
+    def payload(self) -> str:
+        """What the event says besides, as JSON."""
         given = {**self.personal(), "locale": self.locale, "attributes": self.attributes}
-        return {
-            "fields": sorted(name for name, value in given.items() if value),
-            "status": self.status,
-            "imported": True,
-        }
+        return _payload(tuple(name for name, value in given.items() if value), self.status)
+
+
+@cache  # a few for a million users
+def _payload(fields: tuple[str, ...], status: str) -> str:
+    return json.dumps({"fields": sorted(fields), "status": status, "imported": True})
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -160,19 +162,21 @@ class UserImports:
     async def add(self, users: Sequence[NewUser], sealed: Sequence[Sealed], call: Call) -> set[UUID]:
         """Create users with their keys, passwords and events; give the ids of those who could be created."""
         columns: dict[str, Iterable[str | None]] = {
-            name: (getattr(user, name) for user in users)
+            name: [getattr(user, name) for user in users]
             for name in ("email", "email_key", "username", "username_key", "display_name", "locale", "external_id")
         }
         columns |= {
             "user_id": (str(row.user_id) for row in sealed),
-            "attributes": (json.dumps(user.attributes, ensure_ascii=False) for user in users),
+            "attributes": (
+                json.dumps(user.attributes, ensure_ascii=False) if user.attributes else "{}" for user in users
+            ),
             "status": (user.status for user in users),
             "create_time": (user.create_time.isoformat() for user in users),
             "key_sealed": (row.key.hex() for row in sealed),
             "credential_id": (str(self._reader.new_id()) if user.password_hash else None for user in users),
             "password_hash": (user.password_hash for user in users),
             "last_used_time": (time.isoformat() if (time := user.last_used_time) else None for user in users),
-            "payload": (json.dumps(user.payload()) for user in users),
+            "payload": (user.payload() for user in users),
             "personal_sealed": (row.personal.hex() for row in sealed),
         }
         about = {

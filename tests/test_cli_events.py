@@ -48,6 +48,7 @@ def read_line(stream: IO[bytes]) -> str:
 @pytest.fixture
 def environment(watchword_server: LocalServer) -> dict[str, str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("WATCHWORD_")}
+    clean.pop("PYTHONUNBUFFERED", None)  # that each line is sent at once must be the command's own doing
     return {**clean, "WATCHWORD_ADDRESS": watchword_server.address, "WATCHWORD_API_KEY": watchword_server.api_key}
 
 

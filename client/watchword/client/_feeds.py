@@ -60,6 +60,7 @@ class Line:
     problem: str = ""
     """Why there is no connection, for people."""
     _failures: int = field(default=0, init=False)
+    _prompt: int = field(default=0, init=False)
 
     def interval(self) -> float:
         """Seconds until the next ping."""
@@ -67,9 +68,18 @@ class Line:
             return _IDLE_PING_SECONDS
         return min(self.max_staleness * _PINGS_IN_TIME, _IDLE_PING_SECONDS)
 
-    def ping(self, *, promptly: bool) -> watch_pb2.WatchRequest:
-        """The next ping."""
-        return self.following.ping(self.clock(), promptly=promptly or self.max_staleness < _PROMPT_BELOW)
+    def ping(self, *, promptly: bool) -> watch_pb2.WatchRequest | None:
+        """The next ping; None if there is no need for one, for one that is as urgent is under way.
+
+        Threat: a hundred processes that start at the same moment, and ping for each question that they cannot answer.
+        """
+        promptly = promptly or self.max_staleness < _PROMPT_BELOW
+        if promptly and self.following.awaits(self._prompt):
+            return None
+        request = self.following.ping(self.clock(), promptly=promptly)
+        if promptly:
+            self._prompt = request.ping.number
+        return request
 
     def is_silent(self) -> bool:
         """Whether a ping is unanswered for so long that the stream must be given up."""
@@ -132,7 +142,10 @@ class AsyncFeed:
 
     async def _run(self) -> None:
         while True:
-            error = await self._follow()
+            try:
+                error = await self._follow()
+            except Exception as mistake:  # noqa: BLE001 - it must go on, whatever went wrong this time
+                error = _unexpected(mistake)
             if isinstance(error, ClientClosedError):
                 return
             await asyncio.sleep(self.line.ended(error))
@@ -173,7 +186,8 @@ class AsyncFeed:
             promptly = True
             while not self.line.is_silent():
                 self._awake.clear()
-                await call.write(self.line.ping(promptly=promptly))
+                if (request := self.line.ping(promptly=promptly)) is not None:
+                    await call.write(request)
                 promptly = await self._woken(self.line.interval())
             self._is_silent = True
             call.cancel()
@@ -191,6 +205,11 @@ class AsyncFeed:
 
 def _senseless(error: ValueError) -> InternalError:
     return InternalError(f"The server's feed makes no sense to this SDK: {error}")
+
+
+def _unexpected(error: Exception) -> WatchwordError | None:
+    _log.error("A mistake in the SDK has ended the feed, which begins anew.", exc_info=error)
+    return InternalError(f"A mistake in the SDK: {type(error).__name__}.")
 
 
 async def _ending(call: Any) -> grpc.RpcError:
@@ -232,7 +251,10 @@ class Feed:
 
     def _run(self) -> None:
         while not self._closed.is_set():
-            error = self._follow()
+            try:
+                error = self._follow()
+            except Exception as mistake:  # noqa: BLE001 - it must go on, whatever went wrong this time
+                error = _unexpected(mistake)
             if isinstance(error, ClientClosedError):
                 return
             self._closed.wait(self.line.ended(error))
@@ -273,5 +295,6 @@ class Feed:
                     call.cancel()
                 return
             self._awake.clear()
-            yield self.line.ping(promptly=promptly)
+            if (request := self.line.ping(promptly=promptly)) is not None:
+                yield request
             promptly = self._awake.wait(self.line.interval())

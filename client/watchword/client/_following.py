@@ -72,6 +72,10 @@ class Following:
         self._pings[self._number] = now
         return watch_pb2.WatchRequest(ping=watch_pb2.WatchPing(number=self._number, promptly=promptly))
 
+    def awaits(self, number: int) -> bool:
+        """Whether a ping is unanswered."""
+        return number in self._pings
+
     def unanswered_since(self) -> float | None:
         """When the oldest ping was sent to which no answer came."""
         # A copy: one thread sends pings, and another one hears the answers.

@@ -18,6 +18,7 @@ from watchword.client.errors import (
     RefreshTokenReusedError,
     ResourceExhaustedError,
     SignInRefusedError,
+    SignInThrottledError,
     TokenError,
     UnauthenticatedError,
     UnavailableError,
@@ -103,12 +104,18 @@ def refusal(error: WatchwordError) -> Refusal | None:
             return Refusal(401, error.message, {"WWW-Authenticate": "Bearer"})
         case AccessDeniedError() | RequestForgedError():
             return Refusal(403, error.message)
+        case SignInThrottledError():
+            return Refusal(429, "Too many sign-ins have failed. Try again later.", _retry_after(error))
         case UnavailableError() | DeadlineExceededError() | ResourceExhaustedError():
             # It cannot be known whether they may, so they may not.
-            seconds = math.ceil(error.retry_after.total_seconds()) if error.retry_after else 1
-            return Refusal(503, "It cannot be told at the moment who may do this.", {"Retry-After": str(seconds)})
+            return Refusal(503, "It cannot be told at the moment who may do this.", _retry_after(error))
         case _:
             return None
+
+
+def _retry_after(error: WatchwordError) -> Mapping[str, str]:
+    seconds = math.ceil(error.retry_after.total_seconds()) if error.retry_after else 1
+    return {"Retry-After": str(seconds)}
 
 
 @contextmanager

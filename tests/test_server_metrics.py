@@ -152,6 +152,9 @@ def test_nothing_personal_is_told(client: Client, page: Page):
     tokens = client.sign_in("canary", password=PASSWORD)
     client.relationships.write([Relationship("user:canary", "member", "group:canary")])
     client.check("user:canary", "member", "group:canary")
+    with pytest.raises(NotFoundError):
+        client.service_accounts.get("canary")
+    page.reaches(1, "watchword_checks_total")
     text = page.text()
     for personal in ("canary", user.user_id, tokens.session.session_id, "example.com"):
         assert personal not in text

@@ -242,7 +242,7 @@ class Pipeline:
             if not rpc.is_question or ms > _SLOW_MILLISECONDS:
                 _log.info("ok", rpc=rpc.name, request_id=request_id, ms=ms)
             return response
-        self._refused(rpc, request_id, failure, started)
+        self._refused(rpc, request_id, failure, _milliseconds(started))
         return await _abort(context, failure, request_id)
 
     async def _serve_stream(self, rpc: _Rpc, requests: Any, context: Context) -> AsyncGenerator[Message, None]:
@@ -272,7 +272,7 @@ class Pipeline:
         except Exception as error:  # noqa: BLE001  # whatever it is, the caller gets a status
             failure = self._incident(rpc, request_id, error)
         if failure is not None:
-            self._refused(rpc, request_id, failure, started)
+            self._refused(rpc, request_id, failure, _milliseconds(started))
             await _abort(context, failure, request_id)
         _log.info("ok", rpc=rpc.name, request_id=request_id, ms=_milliseconds(started))
 
@@ -294,9 +294,8 @@ class Pipeline:
         _log.error("incident", rpc=rpc.name, request_id=request_id, incident=incident, **describe(error))
         return InternalError(incident)
 
-    def _refused(self, rpc: _Rpc, request_id: str, failure: DomainError, started: float) -> None:
-        reason = failure.reason_name()
-        _log.info("refused", rpc=rpc.name, request_id=request_id, reason=reason, ms=_milliseconds(started))
+    def _refused(self, rpc: _Rpc, request_id: str, failure: DomainError, ms: float) -> None:
+        _log.info("refused", rpc=rpc.name, request_id=request_id, reason=failure.reason_name(), ms=ms)
         for around in self._around:
             around.refused(rpc.name, failure)
 

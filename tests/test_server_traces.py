@@ -65,14 +65,18 @@ def collector() -> Iterator[Collector]:
     made.close()
 
 
+def settings(collector: Collector) -> dict[str, str]:
+    return {
+        "WATCHWORD_TRACES": "true",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint,
+        "OTEL_SERVICE_NAME": "watchword-test",
+        "OTEL_BSP_SCHEDULE_DELAY": "50",
+    }
+
+
 @pytest.fixture(scope="module")
 def served(collector: Collector) -> Iterator[Deployment]:
-    with deployment(
-        WATCHWORD_TRACES="true",
-        OTEL_EXPORTER_OTLP_ENDPOINT=collector.endpoint,
-        OTEL_SERVICE_NAME="watchword-test",
-        OTEL_BSP_SCHEDULE_DELAY="50",
-    ) as made:
+    with deployment(**settings(collector)) as made:
         yield made
 
 
@@ -140,9 +144,12 @@ def test_a_stream_is_a_span_too(client: Client, collector: Collector):
     assert attributes(span)["rpc.grpc.status_code"] == 0
 
 
-def test_a_collector_that_is_away_disturbs_nobody(served: Deployment, client: Client, collector: Collector):
-    collector.close()
-    user = client.users.create(username="ben")
-    for _ in range(100):
-        client.users.get(user.user_id)
-    assert served.stop_server() == 0
+def test_a_collector_that_is_away_disturbs_nobody():
+    """A deployment of its own, which is stopped."""
+    collector = Collector()
+    with deployment(**settings(collector)) as served, served.client() as client:
+        collector.close()
+        user = client.users.create(username="ben")
+        for _ in range(100):
+            client.users.get(user.user_id)
+        assert served.stop_server() == 0

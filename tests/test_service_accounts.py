@@ -72,7 +72,8 @@ def test_a_key_is_shown_once_and_stored_hashed(watchword: Client, billing, sql):
     introspection = watchword.tokens.introspect(created.api_key)
     assert (introspection.kind, introspection.subject) == (TokenKind.API_KEY, "service:billing")
     assert list(introspection.permissions) == ["read_users", "sign_in"]
-    assert watchword.tokens.introspect(created.api_key[:-1] + "A").inactive_reason is InactiveReason.NOT_RECOGNIZED
+    other = created.api_key[:-1] + ("E" if created.api_key.endswith("A") else "A")
+    assert watchword.tokens.introspect(other).inactive_reason is InactiveReason.NOT_RECOGNIZED
 
 
 def test_a_key_does_what_it_names_and_no_more(watchword: Client, watchword_server, billing):

@@ -52,11 +52,11 @@ def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProc
 
 
 def failure(file: Path, **options: bool) -> str:
-    """What reading a file fails with, without its folder; within a second."""
+    """What reading a file fails with, without its folder; soon, for a file that expands would take minutes."""
     start = time.process_time()
     with pytest.raises(Failure) as caught:
         read_store(file, **options)
-    assert time.process_time() - start < 1
+    assert time.process_time() - start < 5
     assert len(caught.value.message) < 4_000
     return caught.value.message.replace(f"{file.parent}/", "")
 

@@ -141,14 +141,19 @@ def compare(decisions, ask, *, exactly=True) -> None:
 
 
 def limits_shorten_no_list(random: Random, world: World) -> None:
-    """With little depth, what is decided does not hang on the order of anything, and lists still equal checks."""
+    """With little depth, what is decided does not hang on the order of anything, and lists still equal checks.
+
+    Whether it is decided may: rarely a limit is met in one order and not in another.
+    """
     limits = Limits(depth=random.randint(0, 4))
     asked = Asked(world, limits=limits)
     unlimited = Asked(world)
     shuffled = Asked(world, rows=random.sample(world.rows, len(world.rows)), limits=limits)
     for subject in SUBJECTS:
         decisions = {node: asked.decision(subject, node) for node in NODES}
-        assert decisions == {node: shuffled.decision(subject, node) for node in NODES}
+        for node, decision in decisions.items():
+            other = shuffled.decision(subject, node)
+            assert decision == other or LIMITED in {decision, other}, (subject, node)
         full = {node: unlimited.decision(subject, node) for node in NODES}
         for node, decision in decisions.items():
             assert decision in {full[node], LIMITED, FAILED} or full[node] == FAILED, (subject, node)

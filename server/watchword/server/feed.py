@@ -42,16 +42,20 @@ _LOOK: Final = Statement(
     text(f"""
 SELECT CAST(pg_current_snapshot() AS text) AS visible, deployment.epoch, CAST(CAST(e.xid AS text) AS bigint),
     CASE WHEN sum(cardinality(e.nodes)) OVER () <= {_MAX_RECENT_NODES} THEN e.nodes END, e.type
-FROM crash_mark, deployment LEFT JOIN LATERAL (
+FROM deployment LEFT JOIN LATERAL (
     SELECT xid, nodes, type FROM events
     WHERE xid >= CAST(CAST(:xmin AS text) AS xid8)
         AND NOT pg_visible_in_snapshot(xid, CAST(CAST(:visible AS text) AS pg_snapshot)) AND nodes <> '{{}}'
     LIMIT :limit
 ) e ON true
+WHERE (SELECT "only" FROM crash_mark)
 """)  # noqa: S608 - constants of this module
 )
 _FIRST_LOOK: Final = Statement(
-    text("SELECT CAST(pg_current_snapshot() AS text) AS visible, epoch, NULL, NULL, NULL FROM crash_mark, deployment")
+    text(
+        "SELECT CAST(pg_current_snapshot() AS text) AS visible, epoch, NULL, NULL, NULL FROM deployment "
+        'WHERE (SELECT "only" FROM crash_mark)'
+    )
 )
 _NOTIFY: Final = Statement(text("SELECT 0, pg_notify(:channel, '')"))
 _log = structlog.get_logger("watchword.feed")

@@ -52,7 +52,6 @@ def url() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.mark.timeout(520)
 def test_behaviour_on_the_oldest_postgresql(url):
     modules = ["users", "service_accounts", "sign_in", "sessions", "tokens", "events"]
     files = [str(Path(__file__).with_name(f"test_{module}.py")) for module in modules]
@@ -61,7 +60,7 @@ def test_behaviour_on_the_oldest_postgresql(url):
         env={**os.environ, "WATCHWORD_TEST_DATABASE_URL": url},
         capture_output=True,
         text=True,
-        timeout=500,
+        timeout=110,
         check=False,
     )
     assert run.returncode == 0, run.stdout[-3000:]

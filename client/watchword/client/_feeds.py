@@ -21,11 +21,11 @@ import grpc.aio
 
 from watchword.client._following import Following
 from watchword.client._status import to_error
-from watchword.client._transport import Settings, new_id
+from watchword.client._transport import Settings, new_id, path_of
 from watchword.client.errors import ClientClosedError, InternalError, UnavailableError, WatchwordError
 from watchword.v1 import watch_pb2
 
-_PATH: Final = "/watchword.v1.WatchService/Watch"
+_PATH: Final = path_of(watch_pb2.WatchRequest())
 _CODING: Final[Any] = {
     "request_serializer": watch_pb2.WatchRequest.SerializeToString,
     "response_deserializer": watch_pb2.WatchResponse.FromString,

@@ -139,10 +139,9 @@ class Knowledge:
             return False  # what has changed meanwhile is not known
         if not isinstance(answer, CheckAnswer) or not following.epoch:
             return True
-        standing = parse_revision(answer.horizon or "")
         # Of another history it may be the newer one, or the one that is gone: of a server that has not heard of it yet.
-        is_of_this_history = standing is not None and standing[0] == following.epoch
-        if standing is not None and is_of_this_history and following.changes.permits(answer.nodes, standing[1]):
+        horizon = self._xid(answer.horizon)
+        if horizon is not None and following.changes.permits(answer.nodes, horizon):
             return True
         # It has seen all that was known when it was asked for, whatever its horizon.
         return consistency.is_full and not following.changes.has_named(answer.nodes, since=asked.mark)
@@ -152,8 +151,8 @@ class Knowledge:
         answer = asked.answer
         if not isinstance(answer, CheckAnswer):
             return
-        standing = parse_revision(answer.horizon or "")
-        if standing is None or standing[0] != self.following.epoch:
+        horizon = self._xid(answer.horizon)
+        if horizon is None:
             return
         remaining = answer.remaining_lifetime
         self.decisions.put(
@@ -161,7 +160,7 @@ class Knowledge:
             answer,
             generation=generation,
             nodes=answer.nodes,
-            horizon=standing[1],
+            horizon=horizon,
             size=sum(map(len, key)),
             # From before it was asked for: it must not live longer here than on the server.
             until=asked.asked_at + remaining.total_seconds() if remaining is not None else None,
@@ -169,13 +168,8 @@ class Knowledge:
 
     def token_stands(self, nodes: Sequence[int], revision: str) -> bool:
         """Whether nothing that a token depends on has changed since its revision, as far as can be known here."""
-        standing = parse_revision(revision)
-        following = self.following
-        return (
-            standing is not None
-            and standing[0] == following.epoch
-            and following.token_changes.permits(nodes, standing[1])
-        )
+        xid = self._xid(revision)
+        return xid is not None and self.following.token_changes.permits(nodes, xid)
 
     def keep_token(
         self, key: Key | str, token: Token, nodes: Sequence[int], revision: str, *, generation: int, horizon: int
@@ -185,11 +179,15 @@ class Knowledge:
         Threat: a key that leaked signs a token of a revision in the future, by which it would stand for ever once it is
         kept, also when its key is withdrawn. So none is kept as of later than what has been heard.
         """
-        standing = parse_revision(revision)
-        if standing is None or standing[0] != self.following.epoch:
-            return
-        horizon = min(standing[1], horizon)
-        self.tokens.put(key, token, generation=generation, nodes=nodes, horizon=horizon, size=_TOKEN_BYTES)
+        xid = self._xid(revision)
+        if xid is not None:
+            horizon = min(xid, horizon)
+            self.tokens.put(key, token, generation=generation, nodes=nodes, horizon=horizon, size=_TOKEN_BYTES)
+
+    def _xid(self, revision: str | None) -> int | None:
+        """The transaction id of a revision, or of a horizon, if it is of the history that is followed."""
+        parsed = parse_revision(revision or "")
+        return parsed[1] if parsed is not None and parsed[0] == self.following.epoch else None
 
     def keys_may_have_changed(self) -> bool:
         """Whether the signing keys may be others than those at hand.

@@ -8,7 +8,6 @@ from watchword.client._convert_permissions import relationship, relationship_key
 from watchword.client._event_models import Event, EventBatch
 from watchword.v1 import watch_pb2
 
-PATH: Final = "/watchword.v1.WatchService/Watch"
 _LONGEST_SILENCE: Final = 10.0
 """Seconds between two pings; the server ends a stream from which it has heard nothing for 30."""
 _SILENCE_IN_TIME: Final = 0.4

@@ -26,6 +26,7 @@ from watchword.v1 import (
     sign_in_pb2,
     tokens_pb2,
     users_pb2,
+    watch_pb2,
 )
 
 T = TypeVar("T")
@@ -220,6 +221,7 @@ _PATHS: Final = {
         sign_in_pb2,
         tokens_pb2,
         users_pb2,
+        watch_pb2,
     )
     for service in file.DESCRIPTOR.services_by_name.values()
     for method in service.methods

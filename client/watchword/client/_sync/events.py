@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator
 
 from watchword.client._beats import Beat
 from watchword.client._event_models import EventBatch
-from watchword.client._places import PATH, Place, silence
+from watchword.client._places import Place, silence
 from watchword.client._streams import MAX_RESUMPTIONS, Pause, Stream
 from watchword.client._sync.connection import Connection
-from watchword.client._transport import new_id
+from watchword.client._transport import new_id, path_of
 from watchword.client.errors import DeadlineExceededError, UnavailableError
 from watchword.v1 import watch_pb2
 
@@ -20,16 +20,17 @@ def follow(
     place = Place(since, object_types)
     failures = 0
     while True:
+        start = place.start()
         stream = Stream(
             connection.open_channel(),
-            PATH,
+            path_of(start),
             watch_pb2.WatchResponse,
             settings=connection.settings,
             call_id=new_id(),
         )
         beat: Beat | None = None
         try:
-            stream.send(place.start())
+            stream.send(start)
             # Beside what is done with the events: that may take longer than the server waits for a ping.
             beat = Beat(silence(connection.settings.timeout), stream.send, place.ping)
             while not (until_now and place.has_caught_up):

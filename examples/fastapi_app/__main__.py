@@ -1,49 +1,18 @@
 """Serves: `python -m examples.fastapi_app [host:port]`; with `prepare` it only prepares, for another server."""
 
-import os
 import sys
-from pathlib import Path
 
 import uvicorn
 
-from watchword.client import Client
-
-# Who may do what, in one place for all services that ask. The application's own data says nothing about it.
-MODEL = """model
-  schema 1.1
-type user
-type document
-  relations
-    define owner: [user]
-    define editor: [user] or owner
-    define viewer: [user] or editor
-    define can_view: viewer
-    define can_edit: editor
-    define can_share: owner
-"""
-TRY = """Documents: http://{address}, described at http://{address}/docs
-Make two users, in another terminal, and sign in as each, in two browsers:
-  .venv/bin/watchword users create --username ana --ask-password
-  .venv/bin/watchword users create --username ben --ask-password
-Then let ana create a document and share it with ben, and take it back: ben no longer gets it.
-"""
-
-
-def prepare() -> None:
-    """Put the permission model into force if another one is."""
-    with Client.from_environment() as client:
-        if client.permissions.get_model().dsl != MODEL:
-            client.permissions.write_model(dsl=MODEL)
+from examples.local import TRY, find_server, write_model
 
 
 def main(argument: str) -> None:
     """Do what the command line says."""
-    key = Path(".watchword", "administrator.key")
-    if "WATCHWORD_API_KEY" not in os.environ and key.exists():  # that of `make run`
-        os.environ["WATCHWORD_API_KEY"] = key.read_text().strip()
-    prepare()
+    find_server()
+    write_model()
     if argument != "prepare":
-        print(TRY.format(address=argument))  # noqa: T201 - it is a command
+        print(TRY.format(address=f"{argument}, described at http://{argument}/docs"))  # noqa: T201 - it is a command
         host, _, port = argument.rpartition(":")
         uvicorn.run("examples.fastapi_app.application:app", host=host, port=int(port))
 

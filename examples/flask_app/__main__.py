@@ -1,30 +1,8 @@
 """Prepares and serves: `python -m examples.flask_app [host:port]`, or `prepare` alone before another server starts."""
 
-import os
 import sys
-from pathlib import Path
 
-from watchword.client import Client
-
-# Who may do what, in one place for all services that ask. The application's own table says nothing about it.
-MODEL = """model
-  schema 1.1
-type user
-type document
-  relations
-    define owner: [user]
-    define editor: [user] or owner
-    define viewer: [user] or editor
-    define can_view: viewer
-    define can_edit: editor
-    define can_share: owner
-"""
-TRY = """Documents: http://{address}
-Make two users, in another terminal, and sign in as each, in two browsers:
-  .venv/bin/watchword users create --username ana --ask-password
-  .venv/bin/watchword users create --username ben --ask-password
-Then let ana create a document and share it with ben, and take it back: ben's next click is refused.
-"""
+from examples.local import TRY, find_server, write_model
 
 
 def prepare() -> None:
@@ -33,16 +11,12 @@ def prepare() -> None:
 
     Base.metadata.create_all(engine)
     engine.dispose()
-    with Client.from_environment() as client:
-        if client.permissions.get_model().dsl != MODEL:
-            client.permissions.write_model(dsl=MODEL)
+    write_model()
 
 
 def main(argument: str) -> None:
     """Do what the command line says."""
-    key = Path(".watchword", "administrator.key")
-    if "WATCHWORD_API_KEY" not in os.environ and key.exists():  # that of `make run`
-        os.environ["WATCHWORD_API_KEY"] = key.read_text().strip()
+    find_server()
     prepare()
     if argument != "prepare":
         from examples.flask_app.application import app  # noqa: PLC0415 - it needs the API key

@@ -5,6 +5,7 @@ import signal
 import sys
 
 from examples.grpc_service import desk, notes
+from examples.local import find_server, write_model
 from watchword.client import AsyncClient, Client
 
 
@@ -13,9 +14,9 @@ async def main(notes_address: str = "127.0.0.1:50051", desk_address: str = "127.
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    find_server()
+    write_model(notes.MODEL)
     with Client.from_environment() as client:
-        if client.permissions.get_model().dsl != notes.MODEL:
-            client.permissions.write_model(dsl=notes.MODEL)
         async with AsyncClient.from_environment() as async_client:
             of_notes, port = notes.serve(client, notes_address)
             _say("notes", port)

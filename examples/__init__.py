@@ -1,0 +1,1 @@
+"""Applications that ask Watchword: one command each, see README.md."""

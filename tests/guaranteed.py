@@ -8,7 +8,7 @@ import asyncio
 import contextvars
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -316,31 +316,37 @@ def person(client: Client, name: str) -> Person:
     return Person(user.user_id, tokens.session.session_id, tokens.access_token)
 
 
-@contextmanager
-def held_open(database_url: str, *, grants: tuple[str, ...] = (), takes: tuple[str, ...] = ()) -> Iterator[Any]:
-    """Change relationships as a server does, in a transaction that is committed when the block ends; give its id."""
-    nodes = Standing().of_change({text.partition("@")[0] for text in (*grants, *takes)})
-    with psycopg.connect(database_url) as connection:
-        for text in grants:
-            found = relationship(text)
-            connection.execute(
-                "INSERT INTO relationships (object, relation, subject, subject_relation) VALUES (%s, %s, %s, '')",
-                (found.object, found.relation, found.subject),
-            )
-        for text in takes:
-            found = relationship(text)
-            connection.execute(
-                "DELETE FROM relationships WHERE object = %s AND relation = %s AND subject = %s",
-                (found.object, found.relation, found.subject),
-            )
+def change(connection: psycopg.Connection[Any], *, grants: Iterable[str] = (), takes: Iterable[str] = ()) -> str:
+    """Change relationships as a server does, within a transaction that goes on; give its revision."""
+    written, deleted = list(grants), list(takes)
+    for text in written:
+        found = relationship(text)
         connection.execute(
-            "INSERT INTO events (event_time, type, outcome, actor, objects, nodes, request_id, source, payload)"
-            " VALUES (now(), 'relationships-changed', 'success', 'service:test', '{}', %s, 'test', 'test', %s)",
-            (nodes, Json({"written": list(grants), "deleted": list(takes)})),
+            "INSERT INTO relationships (object, relation, subject, subject_relation) VALUES (%s, %s, %s, '')",
+            (found.object, found.relation, found.subject),
         )
-        row = connection.execute("SELECT pg_current_xact_id()::text, epoch FROM deployment").fetchone()
-        assert row is not None
-        yield f"{row[1]}.{row[0]}"
+    for text in deleted:
+        found = relationship(text)
+        connection.execute(
+            "DELETE FROM relationships WHERE object = %s AND relation = %s AND subject = %s",
+            (found.object, found.relation, found.subject),
+        )
+    nodes = Standing().of_change({text.partition("@")[0] for text in (*written, *deleted)})
+    connection.execute(
+        "INSERT INTO events (event_time, type, outcome, actor, objects, nodes, request_id, source, payload)"
+        " VALUES (now(), 'relationships-changed', 'success', 'service:test', '{}', %s, 'test', 'test', %s)",
+        (nodes, Json({"written": written, "deleted": deleted})),
+    )
+    row = connection.execute("SELECT pg_current_xact_id()::text, epoch FROM deployment").fetchone()
+    assert row is not None
+    return f"{row[1]}.{row[0]}"
+
+
+@contextmanager
+def held_open(database_url: str, *, grants: Iterable[str] = (), takes: Iterable[str] = ()) -> Iterator[str]:
+    """The same in a transaction that is committed when the block ends."""
+    with psycopg.connect(database_url) as connection:
+        yield change(connection, grants=grants, takes=takes)
 
 
 @dataclass

@@ -16,11 +16,11 @@ from guaranteed import (
     MODEL,
     Person,
     Sdk,
+    change,
     grant,
     held_open,
     person,
     reached_through,
-    relationship,
     sdk,
     second_server,
     socket_of,
@@ -134,10 +134,9 @@ def test_a_check_that_waits_in_the_database_while_it_is_revoked(watchword, watch
             other.execute("LOCK TABLE relationships IN ACCESS EXCLUSIVE MODE")
             asked = thread.submit(reader.check, *ASKED, context={"new": True})
             seconds_until(lambda: is_waiting(watchword_server.database_url), within=10)
-            delete(other, GRANT)
-            (xid,) = other.execute("SELECT epoch || '.' || pg_current_xact_id() FROM deployment").fetchone() or ("",)
+            revision = change(other, takes=(GRANT,))
         assert asked.result(timeout=30) is False
-    reader.wait_until_passed(xid)
+    reader.wait_until_passed(revision)
     stays_refused(reader, lambda: reader.check(*ASKED, context={"new": True}))
 
 
@@ -145,22 +144,6 @@ def is_waiting(database_url: str) -> bool:
     with psycopg.connect(database_url) as connection:
         waiting = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
         return connection.execute(waiting).rowcount > 0
-
-
-def delete(connection: psycopg.Connection, text: str) -> None:
-    """Delete a relationship and tell of it, within a transaction that goes on."""
-    from watchword.server.permissions.standing import Standing
-
-    found = relationship(text)
-    connection.execute(
-        "DELETE FROM relationships WHERE object = %s AND relation = %s AND subject = %s",
-        (found.object, found.relation, found.subject),
-    )
-    connection.execute(
-        "INSERT INTO events (event_time, type, outcome, actor, objects, nodes, request_id, source, payload)"
-        " VALUES (now(), 'relationships-changed', 'success', 'service:test', '{}', %s, 'test', 'test', '{}')",
-        (Standing().of_change({text.partition("@")[0]}),),
-    )
 
 
 def test_a_check_that_is_under_way_while_the_feed_loses_its_place(watchword, watchword_server, between, reader):

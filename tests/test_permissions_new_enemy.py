@@ -15,18 +15,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from random import Random
 
 import grpc
-import psycopg
 import pytest
 from deployment import deployment, free_port
+from guaranteed import held_open
 from organization_calls import Refused, eventually
-from permission_rpc import ALLOWED, DENIED, FULL, QUICK, Question, Rpcs, at_least, row
+from permission_rpc import ALLOWED, DENIED, FULL, QUICK, Question, Rpcs, at_least
 
-from watchword.server.permissions.standing import Standing
 from watchword.v1 import permissions_pb2 as pb
 
 pytestmark = pytest.mark.timeout(300)
@@ -197,35 +195,9 @@ class Story:
         """Change something, through a server or past both of them; give the revision if there is one."""
         if not (self.quiet or hold):
             return self.servers.either(random).write(*rows, deletes=deletes)
-        with held_back(self.servers.database_url, rows, deletes):
+        with held_open(self.servers.database_url, grants=rows, takes=deletes):
             self.over.wait(random.random() * hold)
         return ""
-
-
-@contextmanager
-def held_back(url: str, rows: list[str], deletes: list[str]) -> Iterator[None]:
-    """Write as a server does, in a transaction that is committed when the block ends."""
-    standing = Standing()
-    nodes = standing.of_change({text.partition("@")[0] for text in (*rows, *deletes)})
-    with psycopg.connect(url) as connection:
-        for text in rows:
-            found = row(text)
-            connection.execute(
-                "INSERT INTO relationships (object, relation, subject, subject_relation) VALUES (%s, %s, %s, '')",
-                (found.object, found.relation, found.subject),
-            )
-        for text in deletes:
-            found = row(text)
-            connection.execute(
-                "DELETE FROM relationships WHERE object = %s AND relation = %s AND subject = %s",
-                (found.object, found.relation, found.subject),
-            )
-        connection.execute(
-            "INSERT INTO events (event_time, type, outcome, actor, objects, nodes, request_id, source, payload)"
-            " VALUES (now(), 'relationships-changed', 'success', 'service:test', '{}', %s, 'test', 'test', '{}')",
-            (nodes,),
-        )
-        yield
 
 
 def new_enemy(story: Story) -> None:

@@ -52,10 +52,12 @@ class Consumer:
     pending: list[pb.Change] = field(default_factory=list)
     events: list[tuple[int, int]] = field(default_factory=list)
     last_of: dict[str, int] = field(default_factory=dict)
+    coming: Iterator[pb.Change] = iter(())
 
     def read(self, count: int | None = None) -> None:
-        """Read what was committed by now, or the first so many changes of it."""
-        for change in itertools.islice(self.stream.messages(self.stream.ping()), count):
+        """Read what was committed by now, or the first so many changes of it; the rest is read the next time."""
+        self.coming = itertools.chain(self.coming, self.stream.messages(self.stream.ping()))
+        for change in itertools.islice(self.coming, count):
             self._settle()
             self.pending.append(change)
         self._settle()
@@ -64,6 +66,7 @@ class Consumer:
         """Break off, forget what came since the last checkpoint, and go on there."""
         self.stream.cancel()
         self.pending.clear()
+        self.coming = iter(())
         self.stream = Stream(rpcs.channel, rpcs.metadata, include_details=True, checkpoint=self.checkpoint)
         assert self.stream.started.resumed
         assert self.stream.checkpoint == self.checkpoint
@@ -160,15 +163,15 @@ def replayed(servers: Servers, rpcs: tuple[Rpcs, Rpcs], story: list[tuple[Any, .
     try:
         for step in story:
             history.take(step)
+        history.end()
+        consumer.read()
+        assert consumer.state == exported(rpcs[1])
+        assert not consumer.pending
+        # Each event once, and the log's own order, whatever was broken off.
+        assert sorted(consumer.events) == sorted(logged_since(servers.whole.database_url, start))
     finally:
         history.end()
-    consumer.read()
-    assert consumer.state == exported(rpcs[1])
-    assert not consumer.pending
-    # Each event once, and the log's own order, whatever was broken off.
-    assert sorted(consumer.events) == sorted(logged_since(servers.whole.database_url, start))
-    stream.cancel()
-    consumer.stream.cancel()
+        consumer.stream.cancel()
 
 
 def logged_since(database_url: str, snapshot: str) -> list[tuple[int, int]]:

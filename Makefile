@@ -37,10 +37,10 @@ example-grpc: $(INSTALLED) ## The same for a service that is called by gRPC
 	$(BIN)/python -m examples.grpc_service
 
 test: $(INSTALLED) ## Run the tests but the slow ones
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow" -n auto --dist loadfile
 
 test-slow: $(INSTALLED) ## Run the slow tests
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m slow -n auto
 
 bench: $(INSTALLED) ## Measure how fast it is; the report is written to docs/benchmarks
 	$(BIN)/python -m benchmarks

@@ -99,7 +99,7 @@ def watched() -> tuple[FanOut, Watcher]:
     """A fan-out that is told what changes by the test itself, and a stream of it."""
     keyring = Keyring.parse(Keyring.generate(secrets.token_bytes), randomness=secrets.token_bytes)
     database = Database("", pool_size=4, keyring=keyring, clock=utc_now, randomness=secrets.token_bytes)
-    fan_out = FanOut(Feed(database))
+    fan_out = FanOut(Feed(database, worker="one"))
     fan_out.forget(seen(99), "epoch")
     return fan_out, Watcher(Caller("billing", UUID(int=1), frozenset({"watch"})))
 

@@ -157,7 +157,7 @@ async def running(
         async with database.read() as reader:
             # With a wrong master key a server must not start, rather than fail at the first sign-in.
             await signing.current(reader)
-        feed = Feed(database)
+        feed = Feed(database, worker=randomness(8).hex())
         database.on_commit = feed.changed
         await feed.look()
         # Two servers on one port would share its calls without a word: only workers do, who mean it.

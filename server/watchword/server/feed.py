@@ -1,6 +1,8 @@
 """The feed of a worker: it follows the event log, and tells the worker's caches what has changed (DESIGN.md section 2).
 
 A notification is a hint to look at the log, never the data; and there is a look every quarter of a second without one.
+It goes out after commits and not in them, where it would make all commits wait for each other: the look that follows
+a worker's own commit takes it along, for all the other workers.
 A look reads all events that have become visible since the last one, whatever their ids: neither sequences nor
 transaction ids are in the order of commits, so "id > last" would miss some. It reads them in one statement with its own
 snapshot, so after a look the caches are exactly at that snapshot.
@@ -30,16 +32,13 @@ _CHANNEL: Final = "watchword"
 _LOOK_SECONDS: Final = 0.25
 _STALE_SECONDS: Final = 1.0
 _BREATH_SECONDS: Final = 0.008
-"""Between two looks: what happens meanwhile is read by one."""
-_PAUSE_SECONDS: Final = 0.005
-"""Between two notifications: what is committed meanwhile is told by one."""
+"""Between two looks: what happens meanwhile is read by one, and told by one notification."""
 _RECONNECT_SECONDS: Final = 0.5
 _MAX_EVENTS: Final = 10_000
 _MAX_RECENT_NODES: Final = 200_000
 """More of either in one look, and it is cheaper to forget than to find out what."""
 
-_LOOK: Final = Statement(
-    text(f"""
+_SINCE: Final = f"""
 SELECT CAST(pg_current_snapshot() AS text) AS visible, deployment.epoch, CAST(CAST(e.xid AS text) AS bigint),
     CASE WHEN sum(cardinality(e.nodes)) OVER () <= {_MAX_RECENT_NODES} THEN e.nodes END, e.type
 FROM deployment LEFT JOIN LATERAL (
@@ -49,15 +48,15 @@ FROM deployment LEFT JOIN LATERAL (
     LIMIT :limit
 ) e ON true
 WHERE (SELECT "only" FROM crash_mark)
-""")  # noqa: S608 - constants of this module
-)
+"""  # noqa: S608 - constants of this module
+_LOOK: Final = Statement(text(_SINCE))
+_LOOK_AND_TELL: Final = Statement(text(f"{_SINCE} AND (SELECT pg_notify(:channel, :worker)) IS NOT NULL"))
 _FIRST_LOOK: Final = Statement(
     text(
         "SELECT CAST(pg_current_snapshot() AS text) AS visible, epoch, NULL, NULL, NULL FROM deployment "
         'WHERE (SELECT "only" FROM crash_mark)'
     )
 )
-_NOTIFY: Final = Statement(text("SELECT 0, pg_notify(:channel, '')"))
 _log = structlog.get_logger("watchword.feed")
 
 
@@ -124,15 +123,17 @@ class Recent:
 class Feed:
     """Follows the log for a worker's caches."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, worker: str) -> None:
+        """Make one for a worker whose name no other one has."""
         self._database = database
+        self._worker = worker
         self._followers: list[Follower] = []
         self._visible: Visible | None = None
         self._epoch = ""
         self._looked = float("-inf")
         self._begun = 0
         self._look = asyncio.Event()
-        self._changed = asyncio.Event()
+        self._has_changed = False
         self.recent = Recent()
         self.completed = 0
         """The number of the last look of which the followers have been told."""
@@ -181,7 +182,7 @@ class Feed:
             self.recent.add(change)
             for follower in self._followers:
                 follower.apply((change,), self._visible)
-        self._changed.set()
+        self._has_changed = True
         self._look.set()
 
     def forget(self) -> None:
@@ -195,7 +196,6 @@ class Feed:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._keep_looking())
             tasks.create_task(self._keep_listening())
-            tasks.create_task(self._keep_notifying())
 
     async def look(self) -> None:
         """Bring the caches to a new snapshot."""
@@ -206,7 +206,14 @@ class Feed:
             rows = await self._database.gather(_FIRST_LOOK, {})
         else:
             values = {"xmin": before.xmin, "visible": str(before), "limit": _MAX_EVENTS + 1}
-            rows = await self._database.gather(_LOOK, values)
+            if self._has_changed:
+                # If it fails, the others find out by their own looks.
+                self._has_changed = False
+                rows = await self._database.gather(
+                    _LOOK_AND_TELL, values | {"channel": _CHANNEL, "worker": self._worker}
+                )
+            else:
+                rows = await self._database.gather(_LOOK, values)
         if self._visible is not before:
             return  # told to forget meanwhile
         if not rows:
@@ -253,8 +260,9 @@ class Feed:
                 connection = await self._database.listen(_CHANNEL)
                 try:
                     self._look.set()
-                    async for _ in connection.notifies():
-                        self._look.set()
+                    async for notification in connection.notifies():
+                        if notification.payload != self._worker:
+                            self._look.set()
                 finally:
                     await connection.close()
             except DomainError:
@@ -262,12 +270,3 @@ class Feed:
             except Exception as error:  # noqa: BLE001  # it must go on, whatever went wrong this time
                 _log.warning("listening ended", **describe(error))
             await asyncio.sleep(_RECONNECT_SECONDS)
-
-    async def _keep_notifying(self) -> None:
-        """After commits, not in them: a notification in a transaction makes all commits wait for each other."""
-        while True:
-            await self._changed.wait()
-            self._changed.clear()
-            with contextlib.suppress(DomainError):
-                await self._database.gather(_NOTIFY, {"channel": _CHANNEL})
-            await asyncio.sleep(_PAUSE_SECONDS)

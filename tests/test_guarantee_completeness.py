@@ -52,7 +52,7 @@ class Consumer:
     pending: list[pb.Change] = field(default_factory=list)
     events: list[tuple[int, int]] = field(default_factory=list)
     last_of: dict[str, int] = field(default_factory=dict)
-    coming: Iterator[pb.Change] = iter(())
+    coming: Iterator[pb.Change] = field(default_factory=lambda: iter(()))
 
     def read(self, count: int | None = None) -> None:
         """Read what was committed by now, or the first so many changes of it; the rest is read the next time."""

@@ -22,9 +22,10 @@ _SELECT = b"SELECT payload FROM single WHERE id = %b::bigint"
 _INSERT = b"INSERT INTO written (id, payload) VALUES (%b, %b)"
 
 _Handler = Callable[[bytes, Any], Awaitable[bytes]]
+_Followers = set["asyncio.Queue[bytes]"]
 
 
-def _handlers(pool: psycopg_pool.AsyncConnectionPool[Any]) -> dict[str, _Handler]:
+def _handlers(pool: psycopg_pool.AsyncConnectionPool[Any], followers: _Followers) -> dict[str, _Handler]:
     async def echo(request: bytes, _: Any) -> bytes:
         return request
 
@@ -39,7 +40,27 @@ def _handlers(pool: psycopg_pool.AsyncConnectionPool[Any]) -> dict[str, _Handler
             await connection.execute(_INSERT, (int.from_bytes(request), request))
         return request
 
-    return {"Echo": echo, "Select": select, "Insert": insert}
+    async def tell(request: bytes, context: Any) -> bytes:
+        await insert(request, context)
+        for follower in followers:
+            follower.put_nowait(request)
+        return request
+
+    return {"Echo": echo, "Select": select, "Insert": insert, "Tell": tell}
+
+
+def _follow(followers: _Followers) -> Callable[[bytes, Any], Awaitable[None]]:
+    async def follow(_: bytes, context: Any) -> None:
+        told: asyncio.Queue[bytes] = asyncio.Queue()
+        followers.add(told)
+        await context.write(b"")
+        try:
+            while True:
+                await context.write(await told.get())
+        finally:
+            followers.discard(told)
+
+    return follow
 
 
 async def _serve(url: str) -> None:
@@ -51,9 +72,11 @@ async def _serve(url: str) -> None:
     async with pool:
         await pool.wait()
         server = grpc.aio.server()
+        followers: _Followers = set()
         handlers: dict[str, Any] = {
-            name: grpc.unary_unary_rpc_method_handler(run) for name, run in _handlers(pool).items()
+            name: grpc.unary_unary_rpc_method_handler(run) for name, run in _handlers(pool, followers).items()
         }
+        handlers["Follow"] = grpc.unary_stream_rpc_method_handler(_follow(followers))
         server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(SERVICE, handlers)])
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()

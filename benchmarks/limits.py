@@ -22,6 +22,8 @@ _PREPARE = f"""
     CREATE TABLE single (id bigint PRIMARY KEY, payload bytea NOT NULL);
     INSERT INTO single SELECT n, int8send(n) FROM generate_series(0, {_ROWS - 1}) AS n;
     CREATE TABLE written (id bigint PRIMARY KEY, payload bytea NOT NULL);
+"""
+_PREPARE_COPY = """
     CREATE TABLE bare (object text NOT NULL, relation text NOT NULL, subject text NOT NULL);
     CREATE UNIQUE INDEX ON bare (object, relation, subject);
     CREATE INDEX ON bare (subject, relation, object);
@@ -30,20 +32,32 @@ _PREPARE = f"""
 
 async def measure(postgres: Postgres, settings: Settings, results: Results) -> None:
     """Measure them all."""
-    url = postgres.create("limits")
+    url = prepare(postgres, "limits")
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(_PREPARE.encode())
+        connection.execute(_PREPARE_COPY.encode())
         for size in settings.sizes:
             _copy(connection, size, results)
     postgres.settle(url)
     with server(["-m", "benchmarks.bare_server", url], log=postgres.folder / "bare.log") as running:
         meter = Meter(servers={"server": running.pid}, postgres=postgres.pid)
         async with grpc.aio.insecure_channel(running.address) as channel:
-            for name, numbers in _calls().items():
-                loop = Loop([_ask(channel, name)], numbers, meter)
+            for name, loop in loops(channel, meter).items():
                 for in_flight in IN_FLIGHT:
                     timing = await loop.run(in_flight=in_flight, pace=settings.pace)
                     results.add_loop(f"limit.{name.lower()}.c{in_flight}", timing, in_flight=in_flight)
+
+
+def prepare(postgres: Postgres, database: str) -> str:
+    """Make a database that the bare server can run on; return its URL."""
+    url = postgres.create(database)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(_PREPARE.encode())
+    return url
+
+
+def loops(channel: grpc.aio.Channel, meter: Meter) -> dict[str, Loop[int]]:
+    """Give the loops of what the bare server does, by name."""
+    return {name: Loop([_ask(channel, name)], numbers, meter) for name, numbers in _calls().items()}
 
 
 def _calls() -> dict[str, Iterator[int]]:

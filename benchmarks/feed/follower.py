@@ -67,7 +67,7 @@ class _Follower:
 async def follow(address: str, number: int) -> None:
     """Follow until the input ends."""
     api_key = os.environ["WATCHWORD_API_KEY"]
-    followers = [_Follower(AsyncClient(address, api_key=api_key)) for _ in range(number)]
+    followers = [_Follower(AsyncClient(address, api_key=api_key, timeout=_PATIENCE_SECONDS)) for _ in range(number)]
     by_line: dict[int, _Follower] = {}
     receive = Line.receive
 

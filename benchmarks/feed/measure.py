@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import grpc
 
+from benchmarks import limits
 from benchmarks.caller import OPTIONS, Caller, import_messages
-from benchmarks.deployment import Postgres, Server, Watchword
+from benchmarks.deployment import Postgres, Server, Watchword, server
 from benchmarks.feed import answers, beside, requests, streams, take_back
 from benchmarks.processes import Meter
 from benchmarks.results import Results, Settings, label
@@ -59,6 +60,7 @@ async def measure(postgres: Postgres, settings: Settings, results: Results) -> N
             results=results,
         )
         await _take_back(stand, settings, results)
+    await _bare(postgres, settings, results)
     async with _stand(watchword) as stand:
         # Of a server that has done nothing else: what it holds for streams shall not come out of what it had spare.
         seconds = settings.pace.seconds * 5
@@ -74,15 +76,30 @@ async def _misses(stand: _Stand, questions: list[Question], results: Results) ->
 
 async def _take_back(stand: _Stand, settings: Settings, results: Results) -> None:
     client = stand.clients.asyncio
-    for name, processes, each in (
-        ("processes", settings.processes, 1),
-        ("streams", _FEW, settings.streams // _FEW),
-    ):
+    for name, processes, each in _groups(settings):
         results.say(f"starting {processes} processes with {each} streams each")
         changes = await take_back.prepare(client, number=settings.take_backs, series=name)
         with take_back.followers(stand.server.address, stand.api_key, processes=processes, streams=each) as group:
             await take_back.measure(client, group, changes, name=f"feed.take_back.{name}", results=results)
     results.note(f"{settings.processes} processes with a stream each; {_FEW} with {settings.streams // _FEW} each.")
+
+
+def _groups(settings: Settings) -> tuple[tuple[str, int, int], ...]:
+    """Name the groups of processes that follow, with the streams of each process."""
+    return ("processes", settings.processes, 1), ("streams", _FEW, settings.streams // _FEW)
+
+
+async def _bare(postgres: Postgres, settings: Settings, results: Results) -> None:
+    url = await asyncio.to_thread(limits.prepare, postgres, "limits_feed")
+    with server(["-m", "benchmarks.bare_server", url], log=postgres.folder / "bare-feed.log") as running:
+        async with grpc.aio.insecure_channel(running.address) as channel:
+            for name, processes, each in _groups(settings):
+                with take_back.followers(
+                    running.address, "", processes=processes, streams=each, module="bare_follower"
+                ) as group:
+                    await take_back.measure_bare(
+                        channel, group, number=settings.take_backs, name=f"limit.tell.{name}", results=results
+                    )
 
 
 async def _load(stand: _Stand, world: World) -> None:

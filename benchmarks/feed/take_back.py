@@ -17,6 +17,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import grpc
+
+from benchmarks.bare_server import SERVICE
 from benchmarks.deployment import ROOT
 from benchmarks.load import WrongAnswer, quantile
 from benchmarks.results import MILLISECONDS, Results
@@ -44,22 +47,23 @@ class Followers:
         self._processes = processes
 
     def ask(self, command: dict[str, Any]) -> list[Any]:
-        """Ask all of them, and wait for all."""
-        for process in self._processes:
-            assert process.stdin is not None
-            process.stdin.write(json.dumps(command) + "\n")
-            process.stdin.flush()
+        """Ask all of them, one after the other: what they do for it is no part of what is measured."""
         answers = []
         for process in self._processes:
+            assert process.stdin is not None
             assert process.stdout is not None
+            process.stdin.write(json.dumps(command) + "\n")
+            process.stdin.flush()
             answers.append(json.loads(process.stdout.readline()))
         return answers
 
 
 @contextmanager
-def followers(address: str, api_key: str, *, processes: int, streams: int) -> Iterator[Followers]:
+def followers(
+    address: str, api_key: str, *, processes: int, streams: int, module: str = "follower"
+) -> Iterator[Followers]:
     """Start processes, each with so many streams."""
-    command = [sys.executable, "-m", "benchmarks.feed.follower", address, str(streams)]
+    command = [sys.executable, "-m", f"benchmarks.feed.{module}", address, str(streams)]
     environment = {**os.environ, "WATCHWORD_API_KEY": api_key}
     running = [
         subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -111,6 +115,22 @@ async def measure(
         calls = statistics.median((answered[i] - sent[i]) / 1e6 for i in picked)
         results.add(f"{name}.{kind}.call", calls, MILLISECONDS, note="the call alone, p50")
         results.spreads[f"{name}.{kind}"] = [delay for row in delays for delay in row]
+
+
+async def measure_bare(
+    channel: grpc.aio.Channel, group: Followers, *, number: int, name: str, results: Results
+) -> None:
+    """Measure what gRPC takes to tell as many something: the limit of all this."""
+    await asyncio.to_thread(group.ask, {"learn": []})
+    tell: Any = channel.unary_unary(f"/{SERVICE}/Tell")
+    sent = []
+    for count in range(number):
+        await asyncio.sleep(_PAUSE_SECONDS)
+        sent.append(time.monotonic_ns())
+        # Rows that nobody else inserts.
+        await tell((1 << 40 | sent[0] & 0xFFFFFF << 16 | count).to_bytes(8))
+    ended = await _ended(group, number)
+    _add(results, name, [[(moments[i] - sent[i]) / 1e6 for moments in ended] for i in range(number)])
 
 
 async def _take_back(client: AsyncClient, change: Change) -> None:

@@ -29,7 +29,8 @@ from watchword.client.revisions import Revisions
 from watchword.v1 import tokens_pb2
 
 _TRIES = 4
-_READY_INTERVAL = 0.005
+_READY_INTERVALS = (0.005, 0.1)
+"""The first, and the longest: of a hundred processes that start together none shall wait for what the others burn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +87,14 @@ class AsyncGuard:
         """See `AsyncClient.ready`."""
         live = self._lives.get()
         end = time.monotonic() + seconds
+        interval, longest = _READY_INTERVALS
         while not live.knowledge.is_fresh(now := time.monotonic()):
             if now >= end:
                 raise UnavailableError(f"The feed is not live: {live.feed.line.problem or 'no answer yet'}")
             live.feed.line.used_at = now
             live.feed.start()
-            await AsyncPause.of(_READY_INTERVAL)
+            await AsyncPause.of(interval)
+            interval = min(interval * 1.5, longest)
 
     async def close(self) -> None:
         """Stop the feed."""

@@ -13,8 +13,9 @@ from django.test import Client as DjangoClient
 from django.utils.log import AdminEmailHandler
 from django_project import ACCESS, MODEL, REFRESH, Browser, asking, site
 
-from watchword.client import Client, RelationshipFilter
+from watchword.client import Client, RelationshipFilter, SignInRefusedError
 from watchword.client.testing import LocalServer
+from watchword.server.config import Config
 
 
 @pytest.fixture(autouse=True)
@@ -129,6 +130,18 @@ async def test_signing_in_sets_cookies_that_only_the_server_can_read(browser: Br
     seen = (await browser.get(f"{prefix}/who")).json()
     assert seen["principal"] == f"user:{user_id(watchword, 'ana')}"
     assert not {ACCESS, REFRESH} & set(seen["cookies"])
+
+
+async def test_a_browser_that_has_signed_in_before_is_not_locked_out(
+    browser: Browser, kind: str, prefix: str, watchword: Client
+):
+    await browser.sign_in("ana", PASSWORD, f"{prefix}/sign-in")
+    assert browser.cookies["__Host-watchword-device"]["httponly"]
+    for _ in range(Config().sign_in_failures_per_account):
+        with pytest.raises(SignInRefusedError):
+            await asyncio.to_thread(watchword.sign_in, "ana", password="wrong horse battery")
+    assert (await Browser(kind).sign_in("ana", PASSWORD, f"{prefix}/sign-in")).status_code == 429
+    assert (await browser.sign_in("ana", PASSWORD, f"{prefix}/sign-in")).status_code == 200
 
 
 async def test_a_refused_sign_in_says_nothing_more(browser: Browser, prefix: str):

@@ -11,10 +11,11 @@ from conftest import PASSWORD
 from fastapi import FastAPI, Request, Response, WebSocket
 from pydantic import BaseModel
 
-from watchword.client import AsyncClient, Client, Principal, Relationship, RelationshipKey
+from watchword.client import AsyncClient, Client, Principal, Relationship, RelationshipKey, SignInRefusedError
 from watchword.client.cookies import CookieSessions
 from watchword.client.fastapi import CurrentPrincipal, Requires, Watchword
 from watchword.client.testing import LocalServer
+from watchword.server.config import Config
 
 MODEL = """
 model
@@ -25,7 +26,7 @@ type document
     define editor: [user, user:*]
     define can_edit: editor
 """
-ACCESS, REFRESH, CSRF = (f"__Host-watchword-{name}" for name in ("access", "refresh", "csrf"))
+ACCESS, REFRESH, CSRF, DEVICE = (f"__Host-watchword-{name}" for name in ("access", "refresh", "csrf", "device"))
 
 
 class SignIn(BaseModel):
@@ -318,15 +319,29 @@ def test_the_description_names_the_scheme(watchword_async: AsyncClient):
 
 
 async def test_sign_in_sets_cookies_that_sign_out_clears(app: FastAPI, ana: httpx.AsyncClient, watchword: Client):
-    assert set(ana.cookies) == {ACCESS, REFRESH, CSRF}
+    assert set(ana.cookies) == {ACCESS, REFRESH, CSRF, DEVICE}
     assert (await ana.get("/me")).json() == user_id(watchword, "ana")
     stolen = dict(ana.cookies)
     assert (await ana.post("/sign-out")).status_code == 200
-    assert not ana.cookies
+    assert set(ana.cookies) == {DEVICE}  # it stays
     assert (await ana.get("/me")).status_code == 401
     async with browser(app) as thief:
         thief.cookies.update(stolen)
         assert (await thief.get("/me")).status_code == 401
+
+
+async def test_a_browser_that_has_signed_in_before_is_not_locked_out(
+    app: FastAPI, ana: httpx.AsyncClient, watchword: Client
+):
+    assert (await ana.post("/sign-out")).status_code == 200
+    for _ in range(Config().sign_in_failures_per_account):
+        with pytest.raises(SignInRefusedError):
+            await asyncio.to_thread(watchword.sign_in, "ana", password="wrong horse battery")
+    body = {"name": "ana", "password": PASSWORD}
+    async with browser(app) as stranger:
+        header = {"cookie": f"{DEVICE}=wwd_{'x' * 600}\u00e9".encode()}
+        assert (await stranger.post("/sign-in", json=body, headers=header)).status_code == 429
+    assert (await ana.post("/sign-in", json=body)).status_code == 200
 
 
 @pytest.mark.parametrize(("path", "status"), [("/me", 200), ("/me", 401), ("/documents/1", 403), ("/sign-in", 401)])
@@ -418,7 +433,7 @@ async def test_an_access_token_that_is_over_is_refreshed(ana: httpx.AsyncClient,
     response = await ana.post("/sign-out")
     assert response.status_code == 200
     assert len(response.headers.get_list("set-cookie")) == 3  # not also those of the refresh
-    assert not ana.cookies
+    assert set(ana.cookies) == {DEVICE}  # it stays
 
 
 async def test_other_sites_spend_no_refresh_token(ana: httpx.AsyncClient, watchword_server: LocalServer):
@@ -475,7 +490,7 @@ async def test_cookies_of_a_session_that_has_ended_are_cleared(ana: httpx.AsyncC
         assert time.monotonic() < deadline, "the session was revoked"
         await asyncio.sleep(0.01)
     assert response.status_code == 401
-    assert not ana.cookies
+    assert set(ana.cookies) == {DEVICE}  # it stays
 
 
 @pytest.mark.parametrize("value", ["x", "wwr_x", "é", "x" * 4000, '"a b"'])

@@ -13,10 +13,11 @@ from flask import Flask, Response, g, render_template_string, request, stream_wi
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from watchword.client import Client, Relationship, RelationshipKey
+from watchword.client import Client, Relationship, RelationshipKey, SignInRefusedError
 from watchword.client.cookies import CookieSessions, parse_cookies
 from watchword.client.flask import Watchword, authenticated, requires
 from watchword.client.testing import LocalServer
+from watchword.server.config import Config
 
 MODEL = """
 model
@@ -27,7 +28,7 @@ type document
     define editor: [user, user:*]
     define can_edit: editor
 """
-ACCESS, REFRESH, CSRF = (f"__Host-watchword-{name}" for name in ("access", "refresh", "csrf"))
+ACCESS, REFRESH, CSRF, DEVICE = (f"__Host-watchword-{name}" for name in ("access", "refresh", "csrf", "device"))
 PAGE = """<form method="post"><input type="hidden" name="csrf_token" value="{{ csrf_token() }}"></form>"""
 
 
@@ -361,12 +362,12 @@ def test_tokens_are_for_the_audience_of_the_application(watchword: Client, app: 
 
 
 def test_sign_in_sets_cookies_that_sign_out_clears(app: Flask, ana: Browser, watchword: Client):
-    assert set(ana.cookies) == {ACCESS, REFRESH, CSRF}
+    assert set(ana.cookies) == {ACCESS, REFRESH, CSRF, DEVICE}
     assert ana.get("/me").text == user_id(watchword, "ana")
     thief = Browser(app)
     thief.cookies = dict(ana.cookies)
     assert ana.post("/sign-out").status_code == 200
-    assert not ana.cookies
+    assert set(ana.cookies) == {DEVICE}  # it stays
     assert ana.get("/me").status_code == 401
     assert thief.get("/me").status_code == 401
 
@@ -381,6 +382,18 @@ def test_cookies_are_for_https_and_not_for_scripts(app: Flask):
         assert "Domain" not in header
         assert ("HttpOnly" in header) == (not header.startswith(CSRF))
     assert client.get("/me").status_code == 200
+
+
+def test_a_browser_that_has_signed_in_before_is_not_locked_out(app: Flask, ana: Browser, watchword: Client):
+    assert ana.post("/sign-out").status_code == 200
+    for _ in range(Config().sign_in_failures_per_account):
+        with pytest.raises(SignInRefusedError):
+            watchword.sign_in("ana", password="wrong horse battery")
+    body = {"name": "ana", "password": PASSWORD}
+    stranger = Browser(app)
+    stranger.cookies[DEVICE] = "wwd_" + "x" * 600 + "\u00e9"
+    assert stranger.post("/sign-in", json=body).status_code == 429
+    assert ana.post("/sign-in", json=body).status_code == 200
 
 
 def test_the_session_says_where_it_was_begun(app: Flask, watchword: Client):
@@ -501,7 +514,7 @@ def test_an_access_token_that_is_over_is_refreshed(ana: Browser, watchword_serve
     response = ana.post("/sign-out")
     assert response.status_code == 200
     assert len(response.headers.getlist("Set-Cookie")) == 3  # not also those of the refresh
-    assert not ana.cookies
+    assert set(ana.cookies) == {DEVICE}  # it stays
 
 
 def test_other_sites_spend_no_refresh_token(ana: Browser, watchword_server: LocalServer):
@@ -551,7 +564,7 @@ def test_cookies_of_a_session_that_has_ended_are_cleared(ana: Browser, service: 
         assert time.monotonic() < deadline, "the session was revoked"
         time.sleep(0.01)
     assert response.status_code == 401
-    assert not ana.cookies
+    assert set(ana.cookies) == {DEVICE}  # it stays
 
 
 @pytest.mark.parametrize("value", ["x", "wwr_x", "\u00e9", "x" * 4000, '"a b"'])

@@ -37,4 +37,3 @@ def test_a_commit_is_told_to_the_other_workers_once(rpcs, watchword_server):
         assert len(tellers) == 1, "a worker tells its name"
         # Nothing more comes: the worker that told has not told itself.
         assert list(connection.notifies(timeout=1.0)) == []
-

@@ -1,6 +1,7 @@
 """Sealed values open in their place, under their key, unchanged; nothing else does."""
 
 import base64
+import hashlib
 import itertools
 import json
 import os
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -224,3 +227,12 @@ def test_primitive_passes_wycheproof():
         else:
             with pytest.raises(InvalidTag):
                 AESGCM(key).decrypt(nonce, sealed, aad)
+
+
+@given(st.binary(min_size=32, max_size=32), st.text(st.characters(exclude_categories=["Cs"]), max_size=50), st.binary())
+def test_keys_are_derived_as_the_standard_says(master, purpose, message):
+    """By HKDF of RFC 5869 as `cryptography` has it, so that another program can open what is sealed here."""
+    keyring = ring("one:" + base64.b64encode(master).decode())
+    derived = HKDF(SHA256(), 32, salt=None, info=f"watchword/mac/{purpose}".encode()).derive(master)
+    expected = hashlib.blake2b(message, key=derived, digest_size=32).digest()
+    assert keyring.mac(purpose, message, 32) == expected

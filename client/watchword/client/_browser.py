@@ -82,6 +82,11 @@ class BrowserRequest:
         return self.cookies.get(self.sessions.cookies.refresh) or None
 
     @property
+    def device_token(self) -> str:
+        """The device token that it carries, or an empty one."""
+        return self.sessions.cookies.device_token(self.cookies)
+
+    @property
     def to_set(self) -> tuple[Cookie, ...]:
         """The cookies that its response sets, whatever the response is."""
         return tuple(self._to_set.values())
@@ -185,6 +190,19 @@ class Exchange:
     """The browser that may have, once it was asked about."""
     is_personal: bool = False
     """Whether it was asked who sent it, so that the response is for them alone; also if it was nobody."""
+
+    def signing_in(self) -> str:
+        """Note that somebody tries to sign in; give the device token of their browser, or an empty one.
+
+        Raises:
+            RequestForgedError: A page of another origin does.
+
+        """
+        self.is_personal = True
+        if self.browser is None:
+            return ""
+        self.browser.check_source()
+        return self.browser.device_token
 
     def begin(self, principal: Principal, tokens: SessionTokens) -> None:
         """Go on as somebody who has signed in."""

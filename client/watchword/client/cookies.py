@@ -15,7 +15,7 @@ for cookie in cookies.carrying(tokens):
 import hmac
 import re
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
@@ -31,6 +31,9 @@ CSRF_FIELD: Final = "csrf_token"
 _RANDOM_BYTES: Final = 16
 _MIN_SECRET_BYTES: Final = 16
 _REVISION_MAX_AGE: Final = 60
+_DEVICE_MAX_AGE: Final = 400 * 86_400
+"""As long as browsers keep any cookie; the server judges for how long a device is known."""
+_DEVICE_TOKEN: Final = re.compile(r"wwd_[0-9A-Za-z_-]{1,500}")
 _COOKIE_VALUE: Final = re.compile(r"[!#-+\--:<-\[\]-~]*")
 _BLANKS: Final = " \t"
 _CSRF_TOKEN: Final = re.compile(r"[0-9a-f]{64}\.[0-9a-f]{32}")
@@ -84,7 +87,10 @@ def parse_cookies(header: str) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionCookies:
-    """The cookies of a session: the access token, the refresh token and the CSRF token.
+    """The cookies of a session, the access token, the refresh token and the CSRF token; and that of the device.
+
+    The last one stays when the session ends. It opens nothing: by it the browser of somebody who has signed in before
+    is told from an attacker's, and cannot be locked out by one who tries passwords.
 
     Attributes:
         secure: For HTTPS only. False is for development over plain HTTP.
@@ -113,15 +119,27 @@ class SessionCookies:
         """The name of the cookie with the revision of what the browser has just written."""
         return self._name("revision")
 
+    @property
+    def device(self) -> str:
+        """The name of the cookie with the device token."""
+        return self._name("device")
+
+    def device_token(self, cookies: Mapping[str, str]) -> str:
+        """The device token among cookies, to sign in with; empty if there is none, or something else stands there."""
+        token = cookies.get(self.device, "")
+        return token if _DEVICE_TOKEN.fullmatch(token) else ""
+
     def carrying(self, tokens: SessionTokens, *, csrf_token: str | None = None) -> tuple[Cookie, ...]:
         """What is set after a sign-in or a refresh; without a CSRF token that cookie stays as it is."""
         # Both times are the server's, so their difference is right whatever this machine's clock shows.
         session = tokens.session
         rest = min(session.idle_expire_time, session.expire_time) - session.last_active_time
-        cookies = (
+        cookies: tuple[Cookie, ...] = (
             self._cookie(self.access, tokens.access_token, int(tokens.access_token_lifetime.total_seconds())),
             self._cookie(self.refresh, tokens.refresh_token, int(rest.total_seconds())),
         )
+        if tokens.device_token:  # of a sign-in
+            cookies = (*cookies, self._cookie(self.device, tokens.device_token, _DEVICE_MAX_AGE))
         if csrf_token is None:
             return cookies
         return (*cookies, self.carrying_csrf(csrf_token, max_age=int(rest.total_seconds())))

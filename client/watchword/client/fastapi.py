@@ -76,15 +76,15 @@ class Watchword:
             SignInRefusedError: Unknown identifier, wrong password or disabled account. Unhandled it is answered 401.
 
         """
-        exchange, browser = _exchange(request), self._browser(request)
-        exchange.is_personal = True
-        if browser is not None:
-            browser.check_source()
+        exchange, _ = _exchange(request), self._browser(request)
+        known = exchange.signing_in()
         address = request.client.host if request.client else None
         device = _http.device(user_agent=request.headers.get("user-agent"), address=address)
         audiences = () if self._audience is None else (self._audience,)
         with _http.refusing_sign_in():
-            tokens = await self.client.sign_in(identifier, password=password, device=device, audiences=audiences)
+            tokens = await self.client.sign_in(
+                identifier, password=password, device=device, audiences=audiences, device_token=known
+            )
         exchange.begin(await self.client.authenticate(tokens.access_token, audience=self._audience), tokens)
         return tokens
 

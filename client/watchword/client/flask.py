@@ -105,14 +105,14 @@ class Watchword:
             SignInRefusedError: Unknown identifier, wrong password or disabled account. Unhandled it is answered 401.
 
         """
-        exchange, browser = _exchange(), self._browser()
-        exchange.is_personal = True
-        if browser is not None:
-            browser.check_source()
+        exchange, _ = _exchange(), self._browser()
+        known = exchange.signing_in()
         device = _http.device(user_agent=request.headers.get("User-Agent"), address=request.remote_addr)
         audiences = () if self._audience is None else (self._audience,)
         with _http.refusing_sign_in():
-            tokens = self.client.sign_in(identifier, password=password, device=device, audiences=audiences)
+            tokens = self.client.sign_in(
+                identifier, password=password, device=device, audiences=audiences, device_token=known
+            )
         g.principal = self.client.authenticate(tokens.access_token, audience=self._audience)
         exchange.begin(g.principal, tokens)
         return tokens

@@ -12,6 +12,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from watchword.client import SignInRefusedError
 from watchword.client._http import device, refusing_sign_in
+from watchword.client.cookies import parse_cookies
 from watchword.client.django.apps import get_client, get_config
 from watchword.client.django.users import WatchwordUser, is_allowed
 
@@ -31,16 +32,19 @@ class WatchwordBackend:
         """
         if username is None or password is None:
             return None
-        client, audience = get_client(), get_config().settings.audience
+        client, settings = get_client(), get_config().settings
         meta: dict[str, Any] = {} if request is None else request.META
         where = device(user_agent=meta.get("HTTP_USER_AGENT"), address=meta.get("REMOTE_ADDR"))
-        audiences = () if audience is None else (audience,)
+        audiences = () if settings.audience is None else (settings.audience,)
+        known = settings.cookies.device_token(parse_cookies(meta.get("HTTP_COOKIE", "")))
         try:
             with refusing_sign_in():
-                tokens = client.sign_in(username, password=password, device=where, audiences=audiences)
+                tokens = client.sign_in(
+                    username, password=password, device=where, audiences=audiences, device_token=known
+                )
         except SignInRefusedError:
             return None
-        return WatchwordUser(client.authenticate(tokens.access_token, audience=audience), tokens)
+        return WatchwordUser(client.authenticate(tokens.access_token, audience=settings.audience), tokens)
 
     def get_user(self, user_id: Any) -> None:
         """Nobody: a session of Django's own would outlive the session that it stands for."""

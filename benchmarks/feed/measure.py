@@ -17,6 +17,7 @@ from benchmarks.world import Question, World
 from watchword.client import AsyncClient, Client, Relationship
 
 _PASSWORD = "correct horse battery"
+TEMPERATURES = ("cold", "warm", "hot")
 _FEW = 4
 """Processes that hold many streams."""
 _HOT = 1000
@@ -68,8 +69,8 @@ async def measure(postgres: Postgres, settings: Settings, results: Results) -> N
 
 
 async def _misses(stand: _Stand, questions: list[Question], results: Results) -> None:
-    """Ask what the server has never heard; and by another client the same again, which the server then has by heart."""
-    for name in ("cold", "warm"):
+    """Ask what the server has never heard; and the same again by others: it then has what it takes, and the answers."""
+    for name in TEMPERATURES:
         async with AsyncClient(stand.server.address, api_key=stand.api_key) as client:
             await answers.measure_misses(client, questions, name=name, results=results)
 

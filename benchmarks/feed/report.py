@@ -2,6 +2,7 @@
 
 from benchmarks.comparisons import Comparison, Target
 from benchmarks.feed.beside import RATE
+from benchmarks.feed.measure import TEMPERATURES
 from benchmarks.report import Report
 from benchmarks.results import Settings
 
@@ -18,6 +19,9 @@ and changes, *last* over changes: the slowest of all streams. All processes shar
 server and PostgreSQL: a hundred that have to wake up take most of the time. The limit is what the same takes without
 Watchword: a bare grpc.aio server that inserts a row, commits, and sends eight bytes to as many streams of as many
 processes, which note the time. SpiceDB's Watch took 986 ms in November 2026, on a machine of the same kind.
+
+Sixteen misses: of the SDK. A cold server asks the database, which it does together for single Checks too; a warm one
+has all that the answers depend on; a hot one was asked the same before, and has the answers.
 
 Beside a writer: one process that writes relationships one by one, of the relation that is asked about, to objects that
 are not.
@@ -50,7 +54,7 @@ def report(settings: Settings) -> Report:
                 limit=f"feed.misses.{temperature}.single",
                 target=Target(5, of="limit"),
             )
-            for temperature in ("cold", "warm")
+            for temperature in TEMPERATURES
         ),
         Comparison(f"Kept answers: hits beside {RATE} writes/s", "feed.hits.loss", target=Target(1)),
         Comparison(f"Server, warm Check c16 beside {RATE} writes/s", "feed.server.loss", target=Target(10)),

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 from google.protobuf.descriptor import EnumDescriptor
@@ -276,10 +277,17 @@ def span_of(message: Duration) -> timedelta:
 
 def enum_of(kind: type[E], numbers: EnumDescriptor, number: int) -> E:
     """The member for a number; for one that only a newer server knows it is `UNSPECIFIED`."""
+    try:
+        return kind[_name_of(numbers, number)]
+    except KeyError:
+        return kind["UNSPECIFIED"]
+
+
+@lru_cache(maxsize=256)  # to find it costs more than all the rest of an answer
+def _name_of(numbers: EnumDescriptor, number: int) -> str:
     values = numbers.values_by_number
     prefix = values[0].name.removesuffix("UNSPECIFIED")
-    name = values[number].name.removeprefix(prefix) if number in values else "UNSPECIFIED"
-    return kind[name] if name in kind.__members__ else kind["UNSPECIFIED"]
+    return values[number].name.removeprefix(prefix) if number in values else "UNSPECIFIED"
 
 
 def object_of(message: Struct) -> dict[str, Any]:

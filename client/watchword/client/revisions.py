@@ -15,6 +15,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from watchword.client._transport import PerProcess
@@ -30,6 +31,7 @@ _MAX_XID_DIGITS: Final = 20
 _MAX_NOTED: Final = 1_000
 
 
+@lru_cache(maxsize=64)  # a hundred answers that come together have one
 def parse_revision(text: str) -> tuple[str, int] | None:
     """The epoch and the transaction id of "<epoch>.<transaction id>"; None for anything else."""
     epoch, _, xid = text.rpartition(".")

@@ -183,6 +183,7 @@ def test_an_export_resumes_behind_any_message(rpcs: Rpcs):
     with pytest.raises(grpc.RpcError) as refused:
         list(rpcs.exported(whole[0].resume_token, object_type="doc"))
     assert Refused.of(refused.value).reason == "INVALID_PAGE_TOKEN"
+    assert "resume_token does not belong" in str(refused.value.details())
 
 
 def test_a_refusal_in_the_middle_keeps_what_was_committed_and_the_rest_can_be_sent_again(rpcs: Rpcs):

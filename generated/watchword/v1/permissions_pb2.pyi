@@ -223,7 +223,7 @@ class ModelProblem(_message.Message):
     LINE_FIELD_NUMBER: _builtins.int
     COLUMN_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
-    """What kind it is, such as "unused-condition"."""
+    """What kind it is, such as "condition-not-used"."""
     message: _builtins.str
     """What is wrong, for people."""
     line: _builtins.int

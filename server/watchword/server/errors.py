@@ -165,10 +165,10 @@ class InvalidPageToken(DomainError):
     code = code_pb2.INVALID_ARGUMENT
     reason = errors_pb2.ERROR_REASON_INVALID_PAGE_TOKEN
 
-    def __init__(self) -> None:
+    def __init__(self, field: str = "page_token") -> None:
         super().__init__(
-            "page_token does not belong to this query. Keep all other fields as they were, or start without one.",
-            field="page_token",
+            f"{field} does not belong to this query. Keep all other fields as they were, or start without one.",
+            field=field,
         )
 
 

@@ -64,13 +64,13 @@ class Pages:
 
         """
         context = _context(request, call, "resume_token")
-        return Page(0, self._open(token, context) if token else "", context)
+        return Page(0, self._open(token, context, field="resume_token") if token else "", context)
 
-    def _open(self, token: str, context: str) -> str:
+    def _open(self, token: str, context: str, *, field: str = "page_token") -> str:
         try:
             return self._sealer.open(decode(token), context=context).decode()
         except (ValueError, SealBroken, UnknownMasterKey):
-            raise InvalidPageToken from None
+            raise InvalidPageToken(field) from None
 
     def cut(self, page: Page, rows: Sequence[Row], key: Callable[[Row], object]) -> tuple[Sequence[Row], str]:
         """Cut what was fetched to the page's size; return it with the token of the next page, empty for none."""

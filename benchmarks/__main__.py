@@ -16,9 +16,11 @@ from benchmarks.deployment import ROOT, postgres
 from benchmarks.feed import measure as feed
 from benchmarks.feed import report as feed_report
 from benchmarks.results import FULL, QUICK, Results, Settings
+from benchmarks.spine import measure as spine
+from benchmarks.spine import report as spine_report
 
-PARTS = ("limits", "peers", "permissions", "feed")
-REPORTS = {"permissions": permission_report.report, "feed": feed_report.report}
+PARTS = ("limits", "peers", "permissions", "feed", "spine")
+REPORTS = {"permissions": permission_report.report, "feed": feed_report.report, "spine": spine_report.report}
 
 
 def run(settings: Settings, parts: Sequence[str], *, command: str, folder: Path) -> dict[str, Results]:
@@ -37,6 +39,9 @@ def run(settings: Settings, parts: Sequence[str], *, command: str, folder: Path)
         if "feed" in parts:
             measured["feed"] = results = _results(settings)
             uvloop.run(feed.measure(server, settings, results))
+        if "spine" in parts:
+            measured["spine"] = results = _results(settings)
+            spine.measure(server, settings, results)
     for name, results in measured.items():
         chosen = REPORTS[name](settings)
         content = report.document(chosen, settings, results, about, command=command)

@@ -8,13 +8,16 @@ import asyncio
 import statistics
 import time
 from array import array
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from benchmarks.processes import Meter
 
 T = TypeVar("T")
+
+TURNS: Final = 3
+"""Into so many rounds a measurement is cut of loops that take turns."""
 
 Ask = Callable[[T], Awaitable[None]]
 """Makes one call over one channel, and raises WrongAnswer if the answer is not what it must be."""
@@ -60,11 +63,12 @@ class Loop(Generic[T]):
         """Measure with so many calls in flight."""
         timings = []
         for _ in range(pace.repeats):
-            await self._once(in_flight, pace.seconds * pace.warm_up)
-            timings.append(await self._once(in_flight, pace.seconds))
+            await self.once(in_flight, pace.seconds * pace.warm_up)
+            timings.append(await self.once(in_flight, pace.seconds))
         return median(timings)
 
-    async def _once(self, in_flight: int, seconds: float) -> Timing:
+    async def once(self, in_flight: int, seconds: float) -> Timing:
+        """Measure a single time, without warming up."""
         latencies = array("d")
         before, began = self.meter.look(), time.perf_counter()
         end = began + seconds
@@ -83,6 +87,17 @@ class Loop(Generic[T]):
                 group.create_task(fly(self.asks[number % len(self.asks)]))
         took, after = time.perf_counter() - began, self.meter.look()
         return timing(latencies, took, {name: after[name] - before[name] for name in before})
+
+
+async def in_turn(loops: Mapping[str, Loop[Any]], *, in_flight: int, pace: Pace) -> dict[str, Timing]:
+    """Measure loops in short rounds that take turns, so that whatever else the machine does meets all of them alike."""
+    timings: dict[str, list[Timing]] = {name: [] for name in loops}
+    for loop in loops.values():
+        await loop.once(in_flight, pace.seconds * pace.warm_up)
+    for _ in range(pace.repeats * TURNS):
+        for name, loop in loops.items():
+            timings[name].append(await loop.once(in_flight, pace.seconds / TURNS))
+    return {name: median(each) for name, each in timings.items()}
 
 
 def timing(latencies: Sequence[float], took: float, cpu_seconds: dict[str, float]) -> Timing:

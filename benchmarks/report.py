@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.comparisons import Comparison
+from benchmarks.plots import comparison_plot, spread_plot
 from benchmarks.results import Figure, Results, Settings, ratio
 from benchmarks.tables import comparison_table, figure_table, growth_table, histogram
 
@@ -21,6 +22,8 @@ class Report:
     title: str
     how_to_read: str
     comparisons: Sequence[Comparison]
+    peer: str = "SpiceDB"
+    """Whose figures stand beside ours."""
     earlier: Mapping[str, Figure] = field(default_factory=dict)
     """Figures of the peer from another run."""
     growth: Sequence[tuple[str, str, str]] = ()
@@ -62,7 +65,7 @@ def _compared(row: Comparison, figures: Mapping[str, Figure]) -> dict[str, Any]:
 def tables(report: Report, results: Results) -> str:
     """Write what is held against what."""
     figures = results.figures
-    text = comparison_table(report.comparisons, figures, report.earlier)
+    text = comparison_table(report.comparisons, figures, report.earlier, peer=report.peer)
     grown = [row for row in report.growth if row[1] in figures and row[2] in figures]
     if grown:
         text += f"\n{growth_table(grown, figures, report.sizes)}"
@@ -74,13 +77,20 @@ def tables(report: Report, results: Results) -> str:
 def write(folder: Path, report: Report, settings: Settings, results: Results, content: dict[str, Any]) -> list[Path]:
     """Write the report; a quick run leaves that of a full one alone."""
     name = report.name if settings.name == "full" else f"{report.name}-{settings.name}"
-    folder.mkdir(parents=True, exist_ok=True)
-    files = [folder / f"{name}.json", folder / f"{name}.md"]
-    files[0].write_text(json.dumps(content, indent=1) + "\n")
+    pictures = {f"{name}.svg": comparison_plot(report.title, report.comparisons, results.figures, peer=report.peer)}
+    if results.spreads:
+        pictures[f"{name}-spreads.svg"] = spread_plot(
+            f"{report.title.partition(':')[0]}: how it spreads", results.spreads
+        )
     machine = ", ".join(f"{key} {value}" for key, value in content["machine"].items())
     notes = "".join(f"\n- {note}" for note in content["notes"])
-    files[1].write_text(
+    shown = "".join(f"\n![{report.title}]({picture})\n" for picture in pictures)
+    text = (
         f"# {report.title}\n\nMade by `{content['command']}` on {content['date']}: {machine}.\n{notes}\n\n"
-        f"{report.how_to_read}\n{tables(report, results)}\n## All figures\n\n{figure_table(results.figures)}"
+        f"{report.how_to_read}{shown}\n{tables(report, results)}\n## All figures\n\n{figure_table(results.figures)}"
     )
-    return files
+    texts = {f"{name}.json": json.dumps(content, indent=1) + "\n", f"{name}.md": text, **pictures}
+    folder.mkdir(parents=True, exist_ok=True)
+    for file, written in texts.items():
+        (folder / file).write_text(written)
+    return [folder / file for file in texts]

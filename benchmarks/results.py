@@ -11,7 +11,9 @@ CALLS = "calls/s"
 CHECKS = "checks/s"
 MILLISECONDS = "ms"
 MICROSECONDS = "us"
-RATE_UNITS = frozenset({CALLS, CHECKS, "rows/s"})
+REQUESTS = "requests/s"
+MIB = "MiB"
+RATE_UNITS = frozenset({CALLS, CHECKS, REQUESTS, "rows/s"})
 """Of these more is better; of everything else (milliseconds, bytes, MiB) less is."""
 
 
@@ -68,6 +70,18 @@ class Settings:
     """How many follow it in few processes, and idly."""
     take_backs: int
     """How many answers of each kind are taken back."""
+    accounts: tuple[int, int]
+    """How many users two servers have, who are listed."""
+    imported: int
+    """How many are imported with their hashes."""
+    sessions: int
+    """How many people are signed in at a time."""
+    refusals: int
+    """How many sign-ins of each kind are refused to see whether their time tells anything."""
+    starts: int
+    """How often a process is started."""
+    requests: int
+    """How many requests each application gets on each of its routes."""
     people: int = 10
     """Of how many ordinary people the lists are asked for; what each must see is worked out from the whole world."""
 
@@ -88,6 +102,12 @@ FULL = Settings(
     processes=100,
     streams=1_000,
     take_backs=60,
+    accounts=(10_000, 1_000_000),
+    imported=50_000,
+    sessions=200,
+    refusals=400,
+    starts=5,
+    requests=2_000,
 )
 QUICK = Settings(
     name="quick",
@@ -105,6 +125,12 @@ QUICK = Settings(
     processes=4,
     streams=40,
     take_backs=5,
+    accounts=(1_000, 10_000),
+    imported=2_000,
+    sessions=32,
+    refusals=12,
+    starts=1,
+    requests=100,
 )
 
 

@@ -6,7 +6,6 @@ from benchmarks.comparisons import Comparison, Target
 from benchmarks.results import Figure, ratio
 
 NOTHING = "-"
-_OTHERS = {"limit": "limit", "peer": "SpiceDB"}
 _VERDICTS = {True: "met", False: "NOT met", None: NOTHING}
 
 
@@ -40,23 +39,23 @@ def times(ours: Figure | None, other: Figure | None) -> str:
     return NOTHING if ours is None or other is None else f"{number(ratio(ours, other))} x"
 
 
-def target_text(target: Target | None, ours: Figure | None) -> str:
+def target_text(target: Target | None, ours: Figure | None, *, peer: str) -> str:
     """Write what a figure should come to."""
     if target is None or ours is None:
         return NOTHING
     if target.of != "value":
-        return f">= {number(target.bound)} x {_OTHERS[target.of]}"
+        return f">= {number(target.bound)} x {peer if target.of == 'peer' else 'limit'}"
     return f"{'>=' if ours.more_is_better else '<='} {number(target.bound)} {ours.unit}"
 
 
 def comparison_table(
-    comparisons: Iterable[Comparison], figures: Mapping[str, Figure], earlier: Mapping[str, Figure]
+    comparisons: Iterable[Comparison], figures: Mapping[str, Figure], earlier: Mapping[str, Figure], *, peer: str
 ) -> str:
     """Hold our figures against limits, peer and targets; rows of which nothing was measured are left out."""
     rows = []
     for row in comparisons:
-        ours, limit, peer = (figures.get(name or "") for name in (row.ours, row.limit, row.peer))
-        if ours is None and limit is None and peer is None:
+        ours, limit, other = (figures.get(name or "") for name in (row.ours, row.limit, row.peer))
+        if ours is None and limit is None and other is None:
             continue
         rows.append(
             [
@@ -64,14 +63,14 @@ def comparison_table(
                 told(ours),
                 told(limit),
                 times(ours, limit),
-                told(peer),
-                times(ours, peer),
+                told(other),
+                times(ours, other),
                 told(earlier.get(row.peer or "")),
-                target_text(row.target, ours),
+                target_text(row.target, ours, peer=peer),
                 _VERDICTS[row.is_met(figures)],
             ]
         )
-    head = ["", "Watchword", "limit", "to limit", "SpiceDB", "to SpiceDB", "SpiceDB earlier", "target", ""]
+    head = ["", "Watchword", "limit", "to limit", peer, f"to {peer}", f"{peer} earlier", "target", ""]
     # A column in which nothing stands, such as that of an absent peer, would only take width.
     told_columns = [c for c in range(len(head)) if c == 0 or any(row[c] != NOTHING for row in rows)]
     return table([head[c] for c in told_columns], [[row[c] for c in told_columns] for row in rows])
@@ -111,20 +110,26 @@ _BOUNDS_MS = (1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 50, 100, 200, 500, 1000)
 _BAR = 40
 
 
-def histogram(title: str, milliseconds: Sequence[float]) -> str:
-    """Show how values spread, from the first class that holds any to the last."""
-    rows: list[tuple[str, int]] = []
+def classes(milliseconds: Sequence[float]) -> list[tuple[str, int]]:
+    """Count values by classes, from the first to the last that holds any."""
+    counts: list[tuple[str, int]] = []
     low = 0
     for high in _BOUNDS_MS:
-        rows.append((f"{low} to {high} ms", sum(low < value <= high for value in milliseconds)))
+        counts.append((f"{low} to {high} ms", sum(low < value <= high for value in milliseconds)))
         low = high
-    rows.append((f"over {low} ms", sum(value > low for value in milliseconds)))
-    held = [number for number, (_, count) in enumerate(rows) if count]
-    most = max((count for _, count in rows), default=0)
+    counts.append((f"over {low} ms", sum(value > low for value in milliseconds)))
+    held = [place for place, (_, count) in enumerate(counts) if count]
+    return counts[held[0] : held[-1] + 1] if held else []
+
+
+def histogram(title: str, milliseconds: Sequence[float]) -> str:
+    """Show how values spread."""
+    found = classes(milliseconds)
+    most = max((count for _, count in found), default=0)
     return table(
         [title, "number", "share", ""],
         [
             [name, f"{count:,}", f"{count / len(milliseconds):.1%}", "#" * round(_BAR * count / most)]
-            for name, count in (rows[held[0] : held[-1] + 1] if held else ())
+            for name, count in found
         ],
     )

@@ -6,18 +6,22 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
+SVG = "{http://www.w3.org/2000/svg}"
 sys.path.append(str(ROOT))
 
 from benchmarks import permission_report  # noqa: E402
 from benchmarks.comparisons import Comparison, Target, comparisons, growth  # noqa: E402
 from benchmarks.feed import report as feed_report  # noqa: E402
 from benchmarks.load import Pace, Timing, median, quantile, timing  # noqa: E402
+from benchmarks.plots import comparison_plot, spread_plot  # noqa: E402
 from benchmarks.results import FULL, QUICK, Figure, Results, Settings, label, ratio  # noqa: E402
 from benchmarks.specials import DEPTH, Specials, reader, seen_by_reader  # noqa: E402
+from benchmarks.spine import report as spine_report  # noqa: E402
 from benchmarks.tables import (  # noqa: E402
     comparison_table,
     figure_table,
@@ -215,7 +219,7 @@ def test_comparisons_as_a_table():
         "peer": Figure(200, "calls/s"),
         "ours.slow": Figure(2, "ms"),
     }
-    lines = comparison_table(rows, figures, {"peer": Figure(100, "calls/s")}).splitlines()
+    lines = comparison_table(rows, figures, {"peer": Figure(100, "calls/s")}, peer="SpiceDB").splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     verdict = [">= 1,800 calls/s", "met"]
     assert cells[2:] == [
@@ -225,7 +229,7 @@ def test_comparisons_as_a_table():
 
 
 def test_a_column_in_which_nothing_stands_is_left_out():
-    text = comparison_table([Comparison("a check", "ours")], {"ours": Figure(2, "ms")}, {})
+    text = comparison_table([Comparison("a check", "ours")], {"ours": Figure(2, "ms")}, {}, peer="SpiceDB")
     assert text.splitlines()[0].split() == ["|", "|", "Watchword", "|"]
 
 
@@ -249,6 +253,41 @@ def test_a_histogram_of_nothing():
     assert len(histogram("nothing", []).splitlines()) == 2
 
 
+def test_a_plot_shows_each_figure_at_its_length():
+    rows = [
+        Comparison("a rate & more", "ours", "limit", "peer", Target(0.5, of="limit")),
+        Comparison("a time", "fast", target=Target(8)),
+        Comparison("not measured", "nothing", "limit", target=Target(1)),
+        Comparison("held against nothing", "ours"),
+    ]
+    figures = {
+        "ours": Figure(100, "calls/s"),
+        "limit": Figure(400, "calls/s"),
+        "peer": Figure(50, "calls/s"),
+        "fast": Figure(4, "ms"),
+    }
+    text = comparison_plot("What <it> shows", rows, figures, peer="SpiceDB")
+    assert text == comparison_plot("What <it> shows", rows, figures, peer="SpiceDB")
+    plot = ET.fromstring(text)
+    texts = [element.text for element in plot.iter(f"{SVG}text")]
+    assert {"What <it> shows", "Watchword", "SpiceDB", "a rate & more", "100 calls/s", "a time"} <= set(texts)
+    assert not {"not measured", "held against nothing"} & set(texts)
+    bars = [element for element in plot.iter(f"{SVG}rect") if element.get("width") != "10.0"]
+    assert [(bar.get("class"), float(bar.get("width")) / 330) for bar in bars] == [
+        ("ours", pytest.approx(0.25, abs=0.001)),
+        ("limit", 1),
+        ("peer", pytest.approx(0.125, abs=0.001)),
+        ("ours", pytest.approx(0.5, abs=0.001)),
+    ]
+    marks = [float(element.get("x1")) - 380 for element in plot.iter(f"{SVG}line")]
+    assert marks == [165, 330]
+
+
+def test_a_plot_of_how_values_spread():
+    plot = ET.fromstring(spread_plot("taken back", {"one": [1.5, 2.5, 2.6, 2.7], "none": []}))
+    assert [e.text for e in plot.iter(f"{SVG}text")][2:] == ["one", "1 to 2 ms", "25.0%", "2 to 3 ms", "75.0%", "none"]
+
+
 def test_sizes_as_people_say_them():
     assert [label(size) for size in (1_000_000, 100_000, 10_000, 1500)] == ["1M", "100k", "10k", "1500"]
 
@@ -262,7 +301,16 @@ def test_figures_are_told_as_they_come():
 
 
 @pytest.mark.slow
-def test_the_whole_benchmark_runs(tmp_path):
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    ("parts", "reports"),
+    [
+        (["limits", "permissions", "feed"], [permission_report.report, feed_report.report]),
+        (["spine"], [spine_report.report]),
+    ],
+    ids=["permissions and feed", "spine"],
+)
+def test_the_whole_benchmark_runs(tmp_path, parts, reports):
     """With the smallest world and the shortest loops; in a process of its own, as it starts PostgreSQL by a fork."""
     tiny = Settings(
         name="tiny",
@@ -280,21 +328,29 @@ def test_the_whole_benchmark_runs(tmp_path):
         processes=2,
         streams=8,
         take_backs=2,
+        accounts=(100, 200),
+        imported=100,
+        sessions=16,
+        refusals=4,
+        starts=1,
+        requests=10,
         people=2,
     )
     program = f"""
 from pathlib import Path
 from benchmarks.__main__ import run
 from benchmarks.results import Pace, Settings
-run({tiny!r}, ["limits", "permissions", "feed"], command="a test", folder=Path({str(tmp_path)!r}))
+run({tiny!r}, {parts!r}, command="a test", folder=Path({str(tmp_path)!r}))
 """
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False, timeout=100
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False, timeout=280
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    for report in (permission_report.report(tiny), feed_report.report(tiny)):
+    for make in reports:
+        report = make(tiny)
         written = json.loads((tmp_path / f"{report.name}-tiny.json").read_text())
         measured = {row.ours for row in report.comparisons}
         assert measured <= set(written["figures"])
         assert str(ROOT) not in (tmp_path / f"{report.name}-tiny.md").read_text()
+        ET.parse(tmp_path / f"{report.name}-tiny.svg")
     assert "Watchword" in done.stdout

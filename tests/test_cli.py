@@ -111,7 +111,8 @@ def test_every_command_has_json_and_tells_the_exit_codes():
     found = {" ".join(path): command for path, command in _commands()}
     expected = {
         *("serve", "migrate", "bootstrap", "settings", "generate-master-key", "health", "sign-in", "token inspect"),
-        *("doctor", "events tail"),
+        *("doctor", "events tail", "users export"),
+        *(f"import {kind}" for kind in ("django", "flask-security", "fastapi-users", "table")),
         *(f"users {verb}" for verb in ("create", "get", "list", "update", "suspend", "reinstate", "delete")),
         *(f"service-accounts {verb}" for verb in ("create", "get", "list", "suspend", "reinstate", "delete")),
         *(f"keys {verb}" for verb in ("create", "list", "rotate", "revoke")),

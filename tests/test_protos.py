@@ -108,6 +108,14 @@ def test_method_names_the_permission_it_needs(method: MethodDescriptor) -> None:
     assert re.fullmatch(r"[a-z]+(_[a-z]+)*", permission)
 
 
+def test_permissions_of_fields_stand_where_they_are_enforced() -> None:
+    of_requests = {field.full_name for method in METHODS for field in method.input_type.fields}
+    found = {field.full_name: rules(field).permission for field in FIELDS if rules(field).permission}
+    assert found
+    assert found.keys() <= of_requests
+    assert all(re.fullmatch(r"[a-z]+(_[a-z]+)*", permission) for permission in found.values())
+
+
 @every_method
 def test_method_has_a_request_and_a_response_of_its_own(method: MethodDescriptor) -> None:
     assert method.input_type.full_name == f"watchword.v1.{method.name}Request"

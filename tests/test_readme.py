@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from applications import django_project
 
 ROOT = Path(__file__).parents[1]
 PROGRAMS = Path(sys.executable).parent
@@ -53,6 +54,14 @@ def environment(folder) -> Iterator[dict[str, str]]:
             assert server.wait(30) == 0
 
 
+@pytest.fixture
+def _django(folder) -> None:
+    """The reader's own Django project, with the one user whom README brings."""
+    user = {"username": "cleo", "email": "cleo@example.com", "text": "the password of her account in Django"}
+    django_project({"ENGINE": "django.db.backends.sqlite3", "NAME": str(folder / "db.sqlite3")}, [user])
+
+
+@pytest.mark.usefixtures("_django")
 def test_every_example_runs_as_it_stands(environment, folder):
     blocks = BLOCK.findall((ROOT / "README.md").read_text())
     assert {language for language, _ in blocks} == {"python", "bash"}

@@ -35,6 +35,7 @@ METHOD_OF = {
     "ReinstateUser": "users.reinstate",
     "DeleteUser": "users.delete",
     "ImportUsers": "users.import_",
+    "ExportUsers": "users.export",
     "CreateServiceAccount": "service_accounts.create",
     "GetServiceAccount": "service_accounts.get",
     "ListServiceAccounts": "service_accounts.list",
@@ -97,6 +98,7 @@ SET_BY_STREAMS = {
     "ImportRelationships": {"request_id"},
     "ImportUsers": {"request_id"},
     "ExportRelationships": {"resume_token"},
+    "ExportUsers": {"resume_token"},
 }
 # Arguments for methods that an "x" for each parameter would not do for.
 ARGUMENTS: dict[str, tuple[list[Any], dict[str, Any]]] = {
@@ -190,7 +192,7 @@ def test_each_field_of_the_request_can_be_set(rpc: str):
     names = set()
     for field in request.fields:
         # A filter is an argument of its own where it serves more than one method.
-        spread = field.name in RESOURCES or (field.name == "filter" and rpc == "ListUsers")
+        spread = field.name in RESOURCES or (field.name == "filter" and rpc in {"ListUsers", "ExportUsers"})
         resource = field.message_type if spread else None
         names |= (
             {

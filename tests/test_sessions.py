@@ -1,5 +1,7 @@
 """SessionService: refresh rotation, reuse, lifetimes, ending."""
 
+import base64
+import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -46,6 +48,38 @@ def test_refresh_rotates(watchword: Client, tokens, sql):
     for secret in (tokens.refresh_token, second.refresh_token, third.refresh_token):
         for table in ("sessions", "events", "answers"):
             assert secret[4:] not in str(sql(f"select * from {table}"))
+
+
+@pytest.mark.parametrize("device", [None, Device(display_name="Laptop")], ids=["as usual", "with a device"])
+def test_both_ways_of_refreshing_record_the_same(watchword: Client, ana, tokens, sql, device):
+    renewed = watchword.sessions.refresh(tokens.refresh_token, device=device)
+    query = """
+        select e.type, e.outcome, e.objects, e.nodes, e.payload, e.person_id::text as person,
+            e.personal_sealed is null as impersonal, s.refresh_generation as generation,
+            e.event_time >= s.last_active_time and s.last_active_time = s.previous_refresh_time
+                and s.idle_expire_time - s.last_active_time = interval '7 days' as in_time,
+            (select count(*) from answers a where a.create_time >= s.last_active_time) as answers
+        from events e, sessions s order by e.event_id desc limit 1
+    """
+    assert sql(query) == [
+        {
+            "type": "session-presented",
+            "outcome": "success",
+            "objects": [f"session:{renewed.session.session_id}", f"user:{ana.user_id}"],
+            "nodes": [],
+            "payload": {"generation": 2},
+            "person": ana.user_id,
+            "impersonal": device is None,
+            "generation": 2,
+            "in_time": True,
+            "answers": 1,
+        }
+    ]
+    assert renewed.session.last_active_time > tokens.session.last_active_time
+    rev = json.loads(base64.urlsafe_b64decode(renewed.access_token.split(".")[1] + "=="))["rev"]
+    (now,) = sql("select (select epoch from deployment), max(xid::text::bigint) as xid from events")
+    assert rev.partition(".")[0] == now["epoch"]
+    assert int(rev.partition(".")[2]) <= now["xid"]
 
 
 def test_an_honest_retry_gets_the_same_successor(watchword: Client, watchword_server, tokens):

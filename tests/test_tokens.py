@@ -97,9 +97,9 @@ def test_every_end_names_a_node_of_the_token(watchword: Client, tokens, ana, sql
 
 
 def test_a_token_expires(watchword: Client, watchword_server, tokens):
-    watchword_server.advance(299)
+    watchword_server.advance(290)
     assert watchword.tokens.introspect(tokens.access_token).active
-    watchword_server.advance(2)
+    watchword_server.advance(11)
     assert watchword.tokens.introspect(tokens.access_token).inactive_reason is InactiveReason.EXPIRED
 
 

@@ -174,6 +174,23 @@ def test_pages_hold_everybody_once_in_order(watchword: Client):
     assert not page.next_page_token
 
 
+def test_whose_address_begins_alike_is_listed_in_the_order_of_addresses(watchword: Client):
+    names = ["an.na", "Anna", "an-na", "an_a", "an%a", "ANNE", "ånna", "Änna", "ann" + "a" * 40, "bob", "an+na", "aNZ"]
+    for number, name in enumerate(names):
+        user = watchword.users.create(email=f"{name}@example.com")
+        if number % 3 == 1:
+            watchword.users.suspend(user.user_id)
+    watchword.users.create(email="anna@example.com.br")  # begins as another one's whole address
+    addresses = sorted(f"{name.casefold()}@example.com" for name in names if name.casefold().startswith("an"))
+    addresses.insert(addresses.index("anna@example.com") + 1, "anna@example.com.br")
+    for size in (1, 2, 3, 50):
+        found = [user.email or "" for user in watchword.users.list(email_prefix="aN", page_size=size)]
+        assert [email.casefold() for email in found] == addresses
+    assert [user.email for user in watchword.users.list(email_prefix="Å")] == ["ånna@example.com"]
+    assert len(list(watchword.users.list(email_prefix="anna@EXAMPLE.com"))) == 2
+    assert list(watchword.users.list(email_prefix="an_%")) == []
+
+
 def test_filters(watchword: Client):
     for n, name in enumerate(["anna", "ANNE", "an_a", "an%a", "bob"]):
         watchword.users.create(email=f"{name}@example.com" if "%" not in name else None, external_id=str(n))

@@ -4,16 +4,15 @@ The application is called in this process, by ASGI: what a web server and a netw
 """
 
 import secrets
-from collections.abc import Awaitable, Callable
 from hashlib import sha256
-from typing import Annotated, Any
+from typing import Annotated
 
 import psycopg
 from fastapi import Depends, FastAPI, HTTPException, Request
 from psycopg_pool import AsyncConnectionPool
 
+from benchmarks.asgi import get
 from benchmarks.feed.clock import add, timed_async
-from benchmarks.load import WrongAnswer
 from benchmarks.results import MICROSECONDS, Results
 from benchmarks.world import Question
 from watchword.client import AsyncClient
@@ -36,9 +35,9 @@ async def measure(
             ("guarded", f"/documents/{document}", token),
             ("looked_up", "/looked-up", opaque),
         ):
-            get = _get(app, path, shown)
-            await timed_async(get, times // 10)
-            taken[name] = await timed_async(get, times)
+            request = get(app, path, shown)
+            await timed_async(request, times // 10)
+            taken[name] = await timed_async(request, times)
             add(results, f"feed.request.{name}", taken[name])
     figures = results.figures
     bare = figures["feed.request.bare"].value
@@ -81,34 +80,3 @@ def _application(client: AsyncClient, pool: AsyncConnectionPool) -> FastAPI:
         return "yes"
 
     return app
-
-
-def _get(app: FastAPI, path: str, token: str) -> Callable[[], Awaitable[None]]:
-    """Make a request as a web server hands it to an application."""
-    headers = [(b"host", b"localhost"), *([(b"authorization", f"Bearer {token}".encode())] if token else [])]
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": b"", "more_body": False}
-
-    async def send(message: Any) -> None:
-        if message["type"] == "http.response.start" and message["status"] != 200:  # noqa: PLR2004
-            raise WrongAnswer(f"{path}: {message['status']}")
-
-    async def get() -> None:
-        scope = {
-            "type": "http",
-            "asgi": {"version": "3.0"},
-            "http_version": "1.1",
-            "method": "GET",
-            "scheme": "http",
-            "path": path,
-            "raw_path": path.encode(),
-            "query_string": b"",
-            "root_path": "",
-            "headers": headers,
-            "client": ("127.0.0.1", 1),
-            "server": ("127.0.0.1", 80),
-        }
-        await app(scope, receive, send)
-
-    return get

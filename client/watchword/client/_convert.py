@@ -1,6 +1,6 @@
 """Turns protobuf messages into models, and the other way round. The only place that knows both."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
@@ -56,6 +56,30 @@ def user_message(user_id: str = "", etag: str | None = None, **fields: Any) -> u
         message.attributes.SetInParent()
         message.attributes.update(dict(attributes))
     return message
+
+
+def exported_user(message: users_pb2.ExportedUser) -> models.ExportedUser:
+    """All that is known of a user."""
+    return models.ExportedUser(
+        user=user(message.user),
+        last_sign_in_time=time_if_set(message, "last_sign_in_time"),
+        password_hash=message.password_hash or None,
+    )
+
+
+def user_filter_message(
+    statuses: Iterable[models.UserStatus],
+    email_prefix: str | None,
+    create_time_from: datetime | None,
+    create_time_until: datetime | None,
+) -> users_pb2.UserFilter:
+    """Which users to send."""
+    return users_pb2.UserFilter(
+        statuses=map(user_status_value, statuses),
+        email_prefix=email_prefix or "",
+        create_time_from=time_message(create_time_from),
+        create_time_until=time_message(create_time_until),
+    )
 
 
 def imported_user_message(user: models.ImportedUser) -> users_pb2.ImportedUser:

@@ -147,6 +147,32 @@ class ImportedUser:
     last_sign_in_time: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportedUser:
+    """A user with all that is known of them, as `users.export` gives it. What is secret stays out of its repr."""
+
+    user: User
+    last_sign_in_time: datetime | None
+    """When the user last signed in with the password, to the minute."""
+    password_hash: str | None = field(repr=False)
+    """As `ImportedUser` takes it; None if none was asked for, or there is none."""
+
+    def to_import(self) -> ImportedUser:
+        """Make a user to import elsewhere. Who has no external id is known again by the id here."""
+        return ImportedUser(
+            external_id=self.user.external_id or self.user.user_id,
+            email=self.user.email,
+            username=self.user.username,
+            display_name=self.user.display_name,
+            locale=self.user.locale,
+            attributes=self.user.attributes,
+            suspended=self.user.status is UserStatus.SUSPENDED,
+            password_hash=self.password_hash,
+            create_time=self.user.create_time,
+            last_sign_in_time=self.last_sign_in_time,
+        )
+
+
 class ImportOutcome(StrEnum):
     """What became of a user of an import."""
 

@@ -25,17 +25,17 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1awatchword/v1/options.proto\x12\x0cwatchword.v1\x1a google/protobuf/descriptor.proto\"Y\n\x06\x41\x63\x63\x65ss\x12\x12\n\npermission\x18\x01 \x01(\t\x12\x10\n\x08relation\x18\x02 \x01(\t\x12\x0e\n\x06object\x18\x03 \x01(\t\x12\x19\n\x11max_request_bytes\x18\x04 \x01(\r\"\xba\x01\n\nFieldRules\x12\x10\n\x08required\x18\x01 \x01(\x08\x12\x11\n\tmax_bytes\x18\x02 \x01(\r\x12\x11\n\tmax_items\x18\x03 \x01(\r\x12$\n\x06\x66ormat\x18\x04 \x01(\x0e\x32\x14.watchword.v1.Format\x12\x13\n\x0boutput_only\x18\x05 \x01(\x08\x12\x0e\n\x06secret\x18\x06 \x01(\x08\x12\x10\n\x08personal\x18\x07 \x01(\x08\x12\x17\n\x0f\x61nswered_singly\x18\x08 \x01(\x08*\xe3\x01\n\x06\x46ormat\x12\x16\n\x12\x46ORMAT_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x46ORMAT_UUID\x10\x01\x12\x10\n\x0c\x46ORMAT_EMAIL\x10\x02\x12\x0f\n\x0b\x46ORMAT_SLUG\x10\x03\x12\x13\n\x0f\x46ORMAT_USERNAME\x10\x04\x12\x17\n\x13\x46ORMAT_LANGUAGE_TAG\x10\x05\x12\x0e\n\nFORMAT_ANY\x10\x06\x12\x11\n\rFORMAT_OPAQUE\x10\x07\x12\x15\n\x11\x46ORMAT_IP_ADDRESS\x10\x08\x12\x14\n\x10\x46ORMAT_OBJECT_ID\x10\t\x12\x0f\n\x0b\x46ORMAT_TEXT\x10\n:F\n\x06\x61\x63\x63\x65ss\x12\x1e.google.protobuf.MethodOptions\x18\xd1\x86\x03 \x01(\x0b\x32\x14.watchword.v1.Access:H\n\x05rules\x12\x1d.google.protobuf.FieldOptions\x18\xd2\x86\x03 \x01(\x0b\x32\x18.watchword.v1.FieldRulesb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1awatchword/v1/options.proto\x12\x0cwatchword.v1\x1a google/protobuf/descriptor.proto\"Y\n\x06\x41\x63\x63\x65ss\x12\x12\n\npermission\x18\x01 \x01(\t\x12\x10\n\x08relation\x18\x02 \x01(\t\x12\x0e\n\x06object\x18\x03 \x01(\t\x12\x19\n\x11max_request_bytes\x18\x04 \x01(\r\"\xce\x01\n\nFieldRules\x12\x10\n\x08required\x18\x01 \x01(\x08\x12\x11\n\tmax_bytes\x18\x02 \x01(\r\x12\x11\n\tmax_items\x18\x03 \x01(\r\x12$\n\x06\x66ormat\x18\x04 \x01(\x0e\x32\x14.watchword.v1.Format\x12\x13\n\x0boutput_only\x18\x05 \x01(\x08\x12\x0e\n\x06secret\x18\x06 \x01(\x08\x12\x10\n\x08personal\x18\x07 \x01(\x08\x12\x17\n\x0f\x61nswered_singly\x18\x08 \x01(\x08\x12\x12\n\npermission\x18\t \x01(\t*\xe3\x01\n\x06\x46ormat\x12\x16\n\x12\x46ORMAT_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x46ORMAT_UUID\x10\x01\x12\x10\n\x0c\x46ORMAT_EMAIL\x10\x02\x12\x0f\n\x0b\x46ORMAT_SLUG\x10\x03\x12\x13\n\x0f\x46ORMAT_USERNAME\x10\x04\x12\x17\n\x13\x46ORMAT_LANGUAGE_TAG\x10\x05\x12\x0e\n\nFORMAT_ANY\x10\x06\x12\x11\n\rFORMAT_OPAQUE\x10\x07\x12\x15\n\x11\x46ORMAT_IP_ADDRESS\x10\x08\x12\x14\n\x10\x46ORMAT_OBJECT_ID\x10\t\x12\x0f\n\x0b\x46ORMAT_TEXT\x10\n:F\n\x06\x61\x63\x63\x65ss\x12\x1e.google.protobuf.MethodOptions\x18\xd1\x86\x03 \x01(\x0b\x32\x14.watchword.v1.Access:H\n\x05rules\x12\x1d.google.protobuf.FieldOptions\x18\xd2\x86\x03 \x01(\x0b\x32\x18.watchword.v1.FieldRulesb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'watchword.v1.options_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FORMAT']._serialized_start=359
-  _globals['_FORMAT']._serialized_end=586
+  _globals['_FORMAT']._serialized_start=379
+  _globals['_FORMAT']._serialized_end=606
   _globals['_ACCESS']._serialized_start=78
   _globals['_ACCESS']._serialized_end=167
   _globals['_FIELDRULES']._serialized_start=170
-  _globals['_FIELDRULES']._serialized_end=356
+  _globals['_FIELDRULES']._serialized_end=376
 # @@protoc_insertion_point(module_scope)

@@ -157,6 +157,7 @@ class FieldRules(_message.Message):
     SECRET_FIELD_NUMBER: _builtins.int
     PERSONAL_FIELD_NUMBER: _builtins.int
     ANSWERED_SINGLY_FIELD_NUMBER: _builtins.int
+    PERMISSION_FIELD_NUMBER: _builtins.int
     required: _builtins.bool
     """The field must be set to something other than its zero value. Default: optional."""
     max_bytes: _builtins.int
@@ -183,6 +184,11 @@ class FieldRules(_message.Message):
     """Each item of a repeated field is checked by itself, and one that breaks its rules is told in the
     answer instead of refusing the request. Default: false.
     """
+    permission: _builtins.str
+    """On a field of a request itself, not of a message in it: the permission that the caller's API key must hold
+    besides that of the RPC if the field is set. Lack of it is PERMISSION_DENIED with reason PERMISSION_MISSING.
+    Default: none.
+    """
     def __init__(
         self,
         *,
@@ -194,10 +200,11 @@ class FieldRules(_message.Message):
         secret: _builtins.bool = ...,
         personal: _builtins.bool = ...,
         answered_singly: _builtins.bool = ...,
+        permission: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered_singly", b"answered_singly", "format", b"format", "max_bytes", b"max_bytes", "max_items", b"max_items", "output_only", b"output_only", "personal", b"personal", "required", b"required", "secret", b"secret"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered_singly", b"answered_singly", "format", b"format", "max_bytes", b"max_bytes", "max_items", b"max_items", "output_only", b"output_only", "permission", b"permission", "personal", b"personal", "required", b"required", "secret", b"secret"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

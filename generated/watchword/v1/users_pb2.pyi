@@ -866,3 +866,101 @@ class ImportUsersResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ImportUsersResponse: _TypeAlias = ImportUsersResponse  # noqa: Y015
+
+@_typing.final
+class ExportUsersRequest(_message.Message):
+    """Request of ExportUsers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILTER_FIELD_NUMBER: _builtins.int
+    INCLUDE_PASSWORD_HASHES_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    include_password_hashes: _builtins.bool
+    """Whether to give the hashes of the users' passwords too. Whoever has them can guess at the passwords as
+    fast as their computers can hash.
+    """
+    resume_token: _builtins.str
+    """`resume_token` of the last message that arrived, to go on behind it. All else must be as it was."""
+    @_builtins.property
+    def filter(self) -> Global___UserFilter:
+        """Which users. Default: all but deleted ones."""
+
+    def __init__(
+        self,
+        *,
+        filter: Global___UserFilter | None = ...,
+        include_password_hashes: _builtins.bool = ...,
+        resume_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "include_password_hashes", b"include_password_hashes", "resume_token", b"resume_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportUsersRequest: _TypeAlias = ExportUsersRequest  # noqa: Y015
+
+@_typing.final
+class ExportedUser(_message.Message):
+    """All that is known of a user."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_FIELD_NUMBER: _builtins.int
+    LAST_SIGN_IN_TIME_FIELD_NUMBER: _builtins.int
+    PASSWORD_HASH_FIELD_NUMBER: _builtins.int
+    password_hash: _builtins.str
+    """The hash of the user's password, as ImportUsers takes it: argon2's own format, or that in which it came
+    here as long as the user has not signed in. Empty if none was asked for, or there is none.
+    """
+    @_builtins.property
+    def user(self) -> Global___User:
+        """The user."""
+
+    @_builtins.property
+    def last_sign_in_time(self) -> _timestamp_pb2.Timestamp:
+        """When the user last signed in with the password, to the minute; unset for never."""
+
+    def __init__(
+        self,
+        *,
+        user: Global___User | None = ...,
+        last_sign_in_time: _timestamp_pb2.Timestamp | None = ...,
+        password_hash: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["last_sign_in_time", b"last_sign_in_time", "user", b"user"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["last_sign_in_time", b"last_sign_in_time", "password_hash", b"password_hash", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportedUser: _TypeAlias = ExportedUser  # noqa: Y015
+
+@_typing.final
+class ExportUsersResponse(_message.Message):
+    """One message of an ExportUsers stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USERS_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    resume_token: _builtins.str
+    """Resumes behind this message."""
+    @_builtins.property
+    def users(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExportedUser]:
+        """Up to 1,000 users."""
+
+    def __init__(
+        self,
+        *,
+        users: _abc.Iterable[Global___ExportedUser] | None = ...,
+        resume_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["resume_token", b"resume_token", "users", b"users"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportUsersResponse: _TypeAlias = ExportUsersResponse  # noqa: Y015

@@ -83,6 +83,11 @@ class UserServiceStub(object):
                 request_serializer=watchword_dot_v1_dot_users__pb2.ImportUsersRequest.SerializeToString,
                 response_deserializer=watchword_dot_v1_dot_users__pb2.ImportUsersResponse.FromString,
                 _registered_method=True)
+        self.ExportUsers = channel.unary_stream(
+                '/watchword.v1.UserService/ExportUsers',
+                request_serializer=watchword_dot_v1_dot_users__pb2.ExportUsersRequest.SerializeToString,
+                response_deserializer=watchword_dot_v1_dot_users__pb2.ExportUsersResponse.FromString,
+                _registered_method=True)
 
 
 class UserServiceServicer(object):
@@ -117,8 +122,9 @@ class UserServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListUsers(self, request, context):
-        """Lists users in the order of their creation, page by page. INVALID_ARGUMENT with reason
-        INVALID_PAGE_TOKEN if the page token does not belong to the filter.
+        """Lists users in the order of their creation, or by a filter with `email_prefix` in that of their e-mail
+        addresses, page by page. INVALID_ARGUMENT with reason INVALID_PAGE_TOKEN if the page token does not
+        belong to the filter.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -171,6 +177,17 @@ class UserServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportUsers(self, request, context):
+        """Reads users in bulk with all that is known of them, in the order of ListUsers. Each message is read at a
+        moment of its own, and carries where to resume after an error: users who are created meanwhile come last,
+        and nobody comes twice. With password hashes, which take a permission of their own, an event
+        "password-hashes-exported" is logged before the first message. INVALID_ARGUMENT with reason
+        INVALID_PAGE_TOKEN if the resume token does not belong to the request.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_UserServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -218,6 +235,11 @@ def add_UserServiceServicer_to_server(servicer, server):
                     servicer.ImportUsers,
                     request_deserializer=watchword_dot_v1_dot_users__pb2.ImportUsersRequest.FromString,
                     response_serializer=watchword_dot_v1_dot_users__pb2.ImportUsersResponse.SerializeToString,
+            ),
+            'ExportUsers': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportUsers,
+                    request_deserializer=watchword_dot_v1_dot_users__pb2.ExportUsersRequest.FromString,
+                    response_serializer=watchword_dot_v1_dot_users__pb2.ExportUsersResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -467,6 +489,33 @@ class UserService(object):
             '/watchword.v1.UserService/ImportUsers',
             watchword_dot_v1_dot_users__pb2.ImportUsersRequest.SerializeToString,
             watchword_dot_v1_dot_users__pb2.ImportUsersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportUsers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/watchword.v1.UserService/ExportUsers',
+            watchword_dot_v1_dot_users__pb2.ExportUsersRequest.SerializeToString,
+            watchword_dot_v1_dot_users__pb2.ExportUsersResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -49,8 +49,9 @@ class UserServiceStub:
     BatchGetUsers: _grpc.UnaryUnaryMultiCallable[_users_pb2.BatchGetUsersRequest, _users_pb2.BatchGetUsersResponse]
     """Gets many users at one moment. Ids that do not exist are named in the answer, not an error."""
     ListUsers: _grpc.UnaryUnaryMultiCallable[_users_pb2.ListUsersRequest, _users_pb2.ListUsersResponse]
-    """Lists users in the order of their creation, page by page. INVALID_ARGUMENT with reason
-    INVALID_PAGE_TOKEN if the page token does not belong to the filter.
+    """Lists users in the order of their creation, or by a filter with `email_prefix` in that of their e-mail
+    addresses, page by page. INVALID_ARGUMENT with reason INVALID_PAGE_TOKEN if the page token does not
+    belong to the filter.
     """
     UpdateUser: _grpc.UnaryUnaryMultiCallable[_users_pb2.UpdateUserRequest, _users_pb2.UpdateUserResponse]
     """Changes a user's fields. Access tokens and sessions stay good. NOT_FOUND; ABORTED with reason
@@ -79,6 +80,13 @@ class UserServiceStub:
     message answered, and adds nothing twice. Whoever may call this can let anybody sign in with a
     password of their choice: it has a permission of its own.
     """
+    ExportUsers: _grpc.UnaryStreamMultiCallable[_users_pb2.ExportUsersRequest, _users_pb2.ExportUsersResponse]
+    """Reads users in bulk with all that is known of them, in the order of ListUsers. Each message is read at a
+    moment of its own, and carries where to resume after an error: users who are created meanwhile come last,
+    and nobody comes twice. With password hashes, which take a permission of their own, an event
+    "password-hashes-exported" is logged before the first message. INVALID_ARGUMENT with reason
+    INVALID_PAGE_TOKEN if the resume token does not belong to the request.
+    """
 
 @_typing.type_check_only
 class UserServiceAsyncStub(UserServiceStub):
@@ -101,8 +109,9 @@ class UserServiceAsyncStub(UserServiceStub):
     BatchGetUsers: _aio.UnaryUnaryMultiCallable[_users_pb2.BatchGetUsersRequest, _users_pb2.BatchGetUsersResponse]  # type: ignore[assignment]
     """Gets many users at one moment. Ids that do not exist are named in the answer, not an error."""
     ListUsers: _aio.UnaryUnaryMultiCallable[_users_pb2.ListUsersRequest, _users_pb2.ListUsersResponse]  # type: ignore[assignment]
-    """Lists users in the order of their creation, page by page. INVALID_ARGUMENT with reason
-    INVALID_PAGE_TOKEN if the page token does not belong to the filter.
+    """Lists users in the order of their creation, or by a filter with `email_prefix` in that of their e-mail
+    addresses, page by page. INVALID_ARGUMENT with reason INVALID_PAGE_TOKEN if the page token does not
+    belong to the filter.
     """
     UpdateUser: _aio.UnaryUnaryMultiCallable[_users_pb2.UpdateUserRequest, _users_pb2.UpdateUserResponse]  # type: ignore[assignment]
     """Changes a user's fields. Access tokens and sessions stay good. NOT_FOUND; ABORTED with reason
@@ -130,6 +139,13 @@ class UserServiceAsyncStub(UserServiceStub):
     has already is left as it is, so the same import can be sent again, as a whole or from behind the last
     message answered, and adds nothing twice. Whoever may call this can let anybody sign in with a
     password of their choice: it has a permission of its own.
+    """
+    ExportUsers: _aio.UnaryStreamMultiCallable[_users_pb2.ExportUsersRequest, _users_pb2.ExportUsersResponse]  # type: ignore[assignment]
+    """Reads users in bulk with all that is known of them, in the order of ListUsers. Each message is read at a
+    moment of its own, and carries where to resume after an error: users who are created meanwhile come last,
+    and nobody comes twice. With password hashes, which take a permission of their own, an event
+    "password-hashes-exported" is logged before the first message. INVALID_ARGUMENT with reason
+    INVALID_PAGE_TOKEN if the resume token does not belong to the request.
     """
 
 class UserServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -174,8 +190,9 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _users_pb2.ListUsersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_users_pb2.ListUsersResponse, _abc.Awaitable[_users_pb2.ListUsersResponse]]:
-        """Lists users in the order of their creation, page by page. INVALID_ARGUMENT with reason
-        INVALID_PAGE_TOKEN if the page token does not belong to the filter.
+        """Lists users in the order of their creation, or by a filter with `email_prefix` in that of their e-mail
+        addresses, page by page. INVALID_ARGUMENT with reason INVALID_PAGE_TOKEN if the page token does not
+        belong to the filter.
         """
 
     @_abc_1.abstractmethod
@@ -233,6 +250,19 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         has already is left as it is, so the same import can be sent again, as a whole or from behind the last
         message answered, and adds nothing twice. Whoever may call this can let anybody sign in with a
         password of their choice: it has a permission of its own.
+        """
+
+    @_abc_1.abstractmethod
+    def ExportUsers(
+        self,
+        request: _users_pb2.ExportUsersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_users_pb2.ExportUsersResponse], _abc.AsyncIterator[_users_pb2.ExportUsersResponse]]:
+        """Reads users in bulk with all that is known of them, in the order of ListUsers. Each message is read at a
+        moment of its own, and carries where to resume after an error: users who are created meanwhile come last,
+        and nobody comes twice. With password hashes, which take a permission of their own, an event
+        "password-hashes-exported" is logged before the first message. INVALID_ARGUMENT with reason
+        INVALID_PAGE_TOKEN if the resume token does not belong to the request.
         """
 
 def add_UserServiceServicer_to_server(servicer: UserServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

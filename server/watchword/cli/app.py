@@ -22,9 +22,11 @@ from watchword.cli import (
     sessions,
     sign_in,
     tokens,
+    user_export,
     users,
 )
 from watchword.cli.failures import EXIT_CODES
+from watchword.cli.importing import commands as importing
 
 app = typer.Typer(
     name="watchword",
@@ -39,6 +41,7 @@ server.add_to(app)
 doctor.add_to(app)
 for group in (
     users.app,
+    importing.app,
     service_accounts.app,
     keys.app,
     sessions.app,
@@ -56,6 +59,7 @@ sign_in.add_to(app)
 permissions.add_to(app)
 server_models.add_to(model.app)
 bulk.add_to(relationships.app)
+user_export.add_to(users.app)
 
 
 def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer's way of calling

@@ -1,13 +1,12 @@
 """Relationships in bulk: imported from files and exported into them."""
 
-import os
 import re
 import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Final, TextIO
+from typing import IO, TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -23,6 +22,7 @@ from watchword.cli.relationships import (
     OF_SUBJECT_TYPE,
     filter_of,
 )
+from watchword.cli.replacing import replacing
 
 if TYPE_CHECKING:
     from watchword.client import InvalidArgumentError
@@ -101,7 +101,7 @@ def export(
     count = 0
     # A bar among the lines of the same terminal would help nobody.
     shown = target is not None or not sys.stdout.isatty()
-    with progress("Exporting", shown=shown) as show, _replacing(target) as file:
+    with progress("Exporting", shown=shown) as show, replacing(target) as file:
         writer = Writer(file, form)
         for relationship in call.client.relationships.export(asked):
             writer.write(relationship)
@@ -173,24 +173,3 @@ def _refused(reader: Reader, error: "InvalidArgumentError") -> str:
         place = reader.place(int(match[1]), distinct=None if match[2] else _BATCH)
         lines.append(f"{place}: {match[3] + ': ' if match[3] else ''}{violation.description}")
     return "\n".join(lines or [error.message])
-
-
-@contextmanager
-def _replacing(target: Path | None) -> Iterator[TextIO]:
-    """A file to write to that takes its place when it is complete, so that a failure spoils nothing."""
-    if target is None:
-        yield sys.stdout
-        return
-    target = target.resolve()  # a link stays one
-    whole = target.is_file() or not target.exists()
-    written = target.with_name(f".{target.name}.part") if whole else target
-    try:
-        with written.open("w", encoding="utf-8", newline="") as file:
-            yield file
-        if whole:
-            os.replace(written, target)  # noqa: PTH105 - the same
-    except OSError as error:
-        raise Failure(f"{target} cannot be written: {error.strerror}.", code=Code.USAGE) from None
-    finally:
-        if whole:
-            written.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -40,6 +40,13 @@ _CA_FILE = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="The PEM certificates to trust. Default: WATCHWORD_CA_FILE, or public ones."),
 ]
+
+_OPTIONS: Mapping[str, tuple[Any, Any]] = {
+    "json": (_JSON, False),
+    "address": (_ADDRESS, None),
+    "api_key_file": (_API_KEY_FILE, None),
+    "ca_file": (_CA_FILE, None),
+}
 
 LIMIT = Annotated[int, typer.Option(min=1, metavar="N", help="The most to show.")]
 PASSWORD_STDIN = Annotated[
@@ -77,6 +84,14 @@ class Call:
     output: Output
 
 
+@dataclass(frozen=True, slots=True)
+class Door:
+    """What a command works with that asks the server only if it has to."""
+
+    output: Output
+    connect: "Callable[[], AbstractContextManager[Client]]"
+
+
 def group(name: str, meaning: str) -> typer.Typer:
     """Make a group of commands."""
     return typer.Typer(name=name, help=meaning, no_args_is_help=True, epilog=EXIT_CODES, rich_markup_mode=None)
@@ -109,13 +124,27 @@ def remote(app: typer.Typer, name: str | None = None) -> Callable[[Callable[...,
                 with _connection(target) as client:
                     function(Call(client, output), **arguments)
 
-        options = {
-            "json": (_JSON, False),
-            "address": (_ADDRESS, None),
-            "api_key_file": (_API_KEY_FILE, None),
-            "ca_file": (_CA_FILE, None),
-        }
-        return _register(app, name, function, command, options)
+        return _register(app, name, function, command, _OPTIONS)
+
+    return decorate
+
+
+def sometimes_remote(app: typer.Typer, name: str | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make a command that asks the server, by an API key, only if it has to."""
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        def command(
+            *, json: bool, address: str | None, api_key_file: Path | None, ca_file: Path | None, **arguments: Any
+        ) -> None:
+            output = Output(as_json=json)
+
+            def connect() -> "AbstractContextManager[Client]":
+                return _connection(_target(os.environ, address=address, api_key_file=api_key_file, ca_file=ca_file))
+
+            with _ending(output):
+                function(Door(output, connect), **arguments)
+
+        return _register(app, name, function, command, _OPTIONS)
 
     return decorate
 

@@ -9,7 +9,9 @@ _SECONDS = 0.1
 
 
 @contextmanager
-def progress(title: str, *, total: int | None = None, shown: bool = True) -> Iterator[Callable[[int, int], None]]:
+def progress(
+    title: str, *, total: int | None = None, shown: bool = True, counted: str = "relationships"
+) -> Iterator[Callable[[int, int], None]]:
     """Show a bar, or without a total a sign of life; call what this gives with how far it is and what was counted."""
     if not (shown and sys.stderr.isatty()):
         yield lambda _done, _count: None
@@ -20,7 +22,7 @@ def progress(title: str, *, total: int | None = None, shown: bool = True) -> Ite
     columns = [
         TextColumn("{task.description}"),
         SpinnerColumn() if total is None else BarColumn(),
-        TextColumn("{task.fields[count]:,} relationships"),
+        TextColumn(f"{{task.fields[count]:,}} {counted}"),
         TimeElapsedColumn(),
     ]
     drawn = 0.0

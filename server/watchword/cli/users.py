@@ -1,13 +1,16 @@
 """Accounts of people."""
 
 import re
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from watchword.cli.command import LIMIT, PASSWORD_STDIN, YES, Call, confirm, group, read_password, remote
 from watchword.cli.failures import Code, Failure
 from watchword.cli.values import json_object
+
+if TYPE_CHECKING:
+    from watchword.client import UserStatus
 
 app = group("users", "Accounts of people.")
 
@@ -20,6 +23,13 @@ _EXTERNAL_ID = Annotated[str | None, typer.Option(help="Your own id of the user.
 _ATTRIBUTES = Annotated[str | None, typer.Option(metavar="JSON", help="Whatever else you keep: a JSON object.")]
 _EXAMPLE = '{"team": "billing"}'
 _ETAG = Annotated[str | None, typer.Option(help="Refuse if the user has changed since this etag was read.")]
+OF_STATUS = Annotated[
+    list[str] | None,
+    typer.Option("--status", help="active, suspended or deleted; repeatable. Default: all but deleted."),
+]
+OF_EMAIL_PREFIX = Annotated[
+    str | None, typer.Option("--email-prefix", help="Users whose address starts with this, whatever the case.")
+]
 _REASON = Annotated[str | None, typer.Option(help="Why, for the event log.")]
 
 
@@ -38,6 +48,17 @@ def _find(call: Call, user: str) -> Any:
     if _is_id(user):
         return call.client.users.get(user)
     return call.client.users.get_by_email(user) if "@" in user else call.client.users.get_by_username(user)
+
+
+def statuses_of(names: list[str] | None) -> "list[UserStatus]":
+    """Read the option --status."""
+    from watchword.client import UserStatus  # noqa: PLC0415
+
+    known = {value.value: value for value in UserStatus if value is not UserStatus.UNSPECIFIED}
+    unknown = [name for name in names or [] if name not in known]
+    if unknown:
+        raise Failure(f"--status is one of {', '.join(known)}, not {unknown[0]!r}.", code=Code.USAGE)
+    return [known[name] for name in names or []]
 
 
 @remote(app)
@@ -82,21 +103,13 @@ def get(
 def list_users(
     call: Call,
     *,
-    status: Annotated[
-        list[str] | None, typer.Option(help="active, suspended or deleted; repeatable. Default: all but deleted.")
-    ] = None,
-    email_prefix: Annotated[str | None, typer.Option(help="Users whose address starts with this.")] = None,
+    status: OF_STATUS = None,
+    email_prefix: OF_EMAIL_PREFIX = None,
     limit: LIMIT = 100,
 ) -> None:
-    """List users, oldest first."""
-    from watchword.client import UserStatus  # noqa: PLC0415
-
-    known = {value.value: value for value in UserStatus if value is not UserStatus.UNSPECIFIED}
-    unknown = [name for name in status or [] if name not in known]
-    if unknown:
-        raise Failure(f"--status is one of {', '.join(known)}, not {unknown[0]!r}.", code=Code.USAGE)
+    """List users, oldest first, or by --email-prefix in the order of addresses."""
     users = call.client.users.list(
-        statuses=[known[name] for name in status or []], email_prefix=email_prefix, page_size=min(limit + 1, 500)
+        statuses=statuses_of(status), email_prefix=email_prefix, page_size=min(limit + 1, 500)
     )
     call.output.many(
         users, columns=("user_id", "status", "email", "username", "display_name", "create_time"), limit=limit

@@ -65,10 +65,21 @@ def permission_of(method: MethodDescriptor) -> str:
     return permission
 
 
+def permissions_of_fields(method: MethodDescriptor) -> dict[str, str]:
+    """Read which fields of its request need a permission besides, if they are set."""
+    found = {}
+    for field in method.input_type.fields:
+        rules: options_pb2.FieldRules = field.GetOptions().Extensions[options_pb2.rules]
+        if rules.permission:
+            found[field.name] = rules.permission
+    return found
+
+
 def permissions_of(services: list[ServiceDescriptor]) -> frozenset[str]:
     """List every permission there is."""
-    methods = (method for service in services for method in service.methods)
-    return frozenset({ADMINISTRATOR, *(permission_of(method) for method in methods)})
+    methods = [method for service in services for method in service.methods]
+    of_fields = (name for method in methods for name in permissions_of_fields(method).values())
+    return frozenset({ADMINISTRATOR, *map(permission_of, methods), *of_fields})
 
 
 class Permissions:

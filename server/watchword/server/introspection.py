@@ -7,7 +7,9 @@ caches it knows when it falls (DESIGN.md section 2). Both come from one statemen
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from watchword.server.identifiers import (
     SIGNING_KEYS,
@@ -18,11 +20,14 @@ from watchword.server.identifiers import (
 )
 from watchword.server.signing import Signing
 from watchword.server.storage import users
-from watchword.server.storage.database import Database, Reader
+from watchword.server.storage.database import Database
 from watchword.server.storage.service_accounts import ACTIVE, PresentedKey
-from watchword.server.storage.sessions import Presented
+from watchword.server.storage.sessions import PRESENTED, Presented
 from watchword.server.storage.snapshot import Snapshot
 from watchword.server.tokens import AccessToken, AccessTokens, TokenRejected, api_key_id, is_that_key
+
+_MAX_VERIFIED: Final = 4_096
+"""A token and what it says take about 3 KiB."""
 
 
 class Inactive(StrEnum):
@@ -81,6 +86,7 @@ class Introspector:
         self._permissions = permissions
         self._tokens = tokens
         self._signing = signing
+        self._verified: dict[str, AccessToken] = {}
 
     async def introspect(self, text: str) -> UserToken | ServiceKey | Inactive:
         """Tell whose an access token or API key is, or why it is not good."""
@@ -108,20 +114,38 @@ class Introspector:
 
     async def access_token(self, text: str) -> UserToken | Inactive:
         """Tell whose an access token is, or why it is not good."""
+        now = self._database.now()
         try:
-            kid = self._tokens.kid_of(text)
-            async with self._database.read() as reader:
-                token = self._tokens.verify(text, await self._public_key(reader, kid), now=reader.now)
-                row = await reader.sessions.presented(token.session_id, token.user_id, token.kid)
+            token = self._verified.get(text) or await self._verify(text)
+            token.require_in_time(now)
         except TokenRejected as rejected:
             return Inactive.EXPIRED if rejected.expired else Inactive.NOT_RECOGNIZED
-        if row is None:
-            return Inactive.NOT_RECOGNIZED
-        return _ended(row, token, reader.now) or UserToken(token, reader.now, Snapshot(row.epoch, row.horizon))
+        asked = {"id": token.session_id, "user_id": token.user_id, "kid": token.kid}
+        for row in await self._database.gather(PRESENTED, asked):
+            presented = Presented(*row)
+            snapshot = Snapshot(presented.epoch, presented.horizon)
+            return _ended(presented, token, now) or UserToken(token, now, snapshot)
+        return Inactive.NOT_RECOGNIZED
 
-    async def _public_key(self, reader: Reader, kid: str) -> bytes:
-        """Find a public key. A kid's key never changes, so it is asked for once; revocation is asked every time."""
-        key = await self._signing.public_key(reader, kid)
+    async def _verify(self, text: str) -> AccessToken:
+        """Verify what a token says, once: a signature that is right stays so, and so does the public key of a kid.
+
+        Whether the key was revoked, and all else that can change, is asked every time. Only what this deployment has
+        signed is remembered, so strangers cannot fill the memory.
+        """
+        kid = self._tokens.kid_of(text)
+        token = self._tokens.verify(text, kid, await self._public_key(kid))
+        if len(self._verified) >= _MAX_VERIFIED:
+            del self._verified[next(iter(self._verified))]
+        self._verified[text] = token
+        return token
+
+    async def _public_key(self, kid: str) -> Ed25519PublicKey:
+        known = self._signing.unsealed(kid)
+        if known is not None:
+            return known.key.public_key()
+        async with self._database.read() as reader:
+            key = await self._signing.public_key(reader, kid)
         if key is None:
             raise TokenRejected
         return key

@@ -7,6 +7,8 @@ a bounded number waits, and more are refused at once.
 
 import asyncio
 import contextlib
+import os
+import sys
 import threading
 import time
 import unicodedata
@@ -20,7 +22,6 @@ from typing import Any, Final, TypeVar
 import argon2
 import structlog
 from argon2.exceptions import VerificationError, VerifyMismatchError
-from zxcvbn import matching, scoring
 
 from watchword.server.config import Argon2Parameters
 from watchword.server.errors import PasswordRefused, ServerBusy, ShuttingDown
@@ -30,6 +31,7 @@ from watchword.server.identifiers import Randomness
 MIN_CHARACTERS: Final = 8
 MAX_CHARACTERS: Final = 256
 
+_NICENESS: Final = 10
 _GUESSES: Final = 10_000
 _PATTERN_CHARACTERS: Final = 40  # no word on the lists has more than 23
 _OWN_WORD_CHARACTERS: Final = 3
@@ -110,6 +112,8 @@ def _is_common(password: str) -> bool:
 
 
 def _is_guessable(text: str, repeats: int) -> bool:
+    from zxcvbn import matching, scoring  # noqa: PLC0415 - lists of 12 MiB, for a worker that is given new passwords
+
     if scoring.BRUTEFORCE_CARDINALITY ** len(text) * repeats < _GUESSES:
         return True
     return any(
@@ -182,7 +186,7 @@ class PasswordHasher:
         self._retry_after = retry_after
         self._dummy = self._hash(randomness(32).hex())
         self._capacity = threads + queue_limit
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="passwords")
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="passwords", initializer=_step_back)
         self._lock = threading.Lock()
         self._admitted = 0
         self._running = 0
@@ -298,3 +302,12 @@ class PasswordHasher:
         with self._lock:
             self._admitted -= 1
             self._running -= started
+
+
+def _step_back() -> None:
+    """Let this thread wait for those that answer other calls: for them a hash takes long.
+
+    Threat: a storm of sign-ins that makes every other answer late.
+    """
+    if sys.platform == "linux":  # only there has a thread a priority of its own
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)

@@ -26,8 +26,8 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 from grpc_status import rpc_status
 
-from watchword.server.access import Authenticator, Authorizer, permission_of
-from watchword.server.call import Call
+from watchword.server.access import Authenticator, Authorizer, permission_of, permissions_of_fields
+from watchword.server.call import Call, Caller
 from watchword.server.errors import (
     Conflict,
     DomainError,
@@ -59,7 +59,7 @@ _MAX_STREAMS = 100
 _MAX_OPEN_ENDED = 10_000
 # Answered thousands of times a second, for which a line each would take a third of the time. Those that are refused or
 # slow have one.
-_QUESTIONS = "check_permissions"
+_QUESTIONS = frozenset({"check_permissions", "verify_tokens"})
 _SLOW_MILLISECONDS = 100
 _MAX_REQUEST_BYTES = 256 * 1024
 _MAX_REQUEST_ID = 128
@@ -77,6 +77,7 @@ class _Rpc:
 
     name: str
     permission: str
+    of_fields: Mapping[str, str]
     handler: Any
     response: type[Message]
     validate: Callable[[Message], None]
@@ -181,11 +182,12 @@ class Pipeline:
         rpc = _Rpc(
             name=f"{method.containing_service.name}/{method.name}",
             permission=permission_of(method),
+            of_fields=permissions_of_fields(method),
             handler=handler,
             response=GetMessageClass(method.output_type),
             validate=self._validators.validator_for(method.input_type),
             is_mutation="request_id" in method.input_type.fields_by_name,
-            is_question=access.permission == _QUESTIONS,
+            is_question=access.permission in _QUESTIONS,
             at_once=getattr(handler, "at_once", False),
             open_ended=getattr(handler, "open_ended", False),
             relation=access.relation,
@@ -256,11 +258,10 @@ class Pipeline:
             with (self._open_ended if rpc.open_ended else self._streams).place():
                 call = await self._open_stream(rpc, metadata, request_id, context.peer())
                 if isinstance(requests, Message | Undecodable):
-                    _require_decoded(rpc, requests)
-                    rpc.validate(requests)  # type: ignore[arg-type]
+                    _require_fit(rpc, requests, call.caller)
                     responses = rpc.handler(requests, call)
                 else:
-                    responses = rpc.handler(self._messages(rpc, requests), call)
+                    responses = rpc.handler(self._messages(rpc, requests, call.caller), call)
                 async for response in responses if rpc.open_ended else _each_in_time(responses):
                     yield response
         except DomainError as error:
@@ -282,11 +283,10 @@ class Pipeline:
         user_id = await self._user(caller, metadata)
         return Call(method=rpc.name, request_id=request_id, source=peer, caller=caller, user_id=user_id)
 
-    async def _messages(self, rpc: _Rpc, requests: AsyncIterator[Message | Undecodable]) -> AsyncIterator[Message]:
+    async def _messages(self, rpc: _Rpc, requests: AsyncIterator[Any], caller: Caller) -> AsyncIterator[Message]:
         async for request in requests:
-            _require_decoded(rpc, request)
-            rpc.validate(request)  # type: ignore[arg-type]
-            yield request  # type: ignore[misc]
+            _require_fit(rpc, request, caller)
+            yield request
 
     def _incident(self, rpc: _Rpc, request_id: str, error: Exception) -> DomainError:
         incident = f"incident-{self._randomness(8).hex()}"
@@ -314,8 +314,7 @@ class Pipeline:
     ) -> Message:
         caller = await self._authenticator.caller(metadata.get("authorization"))
         caller.require(rpc.permission)
-        _require_decoded(rpc, request)
-        rpc.validate(request)  # type: ignore[arg-type]
+        _require_fit(rpc, request, caller)
         user_id = await self._user(caller, metadata)
         call = Call(
             method=rpc.name,
@@ -369,11 +368,16 @@ async def _each_in_time(responses: AsyncIterator[Message]) -> AsyncIterator[Mess
         yield response
 
 
-def _require_decoded(rpc: _Rpc, request: Message | Undecodable) -> None:
+def _require_fit(rpc: _Rpc, request: Message | Undecodable, caller: Caller) -> None:
+    """Refuse what is no message, asks for more than its caller may have, or breaks the rules of its fields."""
     if request is TOO_LARGE:
         raise RequestTooLarge(rpc.max_bytes)
     if isinstance(request, Undecodable):
         raise MalformedRequest
+    for name, permission in rpc.of_fields.items():
+        if getattr(request, name):
+            caller.require(permission)
+    rpc.validate(request)
 
 
 async def _abort(context: Context, error: DomainError, request_id: str) -> NoReturn:

@@ -6,9 +6,10 @@ ends the session. Whatever ends a session names it and so takes its access token
 """
 
 import hmac
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from watchword.server.call import Call
@@ -17,11 +18,19 @@ from watchword.server.identifiers import session_object, user_object
 from watchword.server.signing import Signing
 from watchword.server.storage.database import Tx
 from watchword.server.storage.events import Event, EventType, Outcome
-from watchword.server.storage.sessions import CREDENTIAL_CHANGED, EXPIRED, REFRESH_TOKEN_REUSED, Session
+from watchword.server.storage.sessions import (
+    CREDENTIAL_CHANGED,
+    EXPIRED,
+    REFRESH_TOKEN_REUSED,
+    Session,
+    Standing,
+)
+from watchword.server.storage.snapshot import Snapshot
 from watchword.server.storage.users import User
 from watchword.server.tokens import (
     MAX_ACCESS_TOKEN_BYTES,
     AccessTokens,
+    PrivateKey,
     RefreshToken,
     RefreshTokens,
     audience_claim,
@@ -56,6 +65,16 @@ class Issued:
     access_token: str
     access_token_lifetime: timedelta
     refresh_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """An exchange of the newest refresh token, ready to be written."""
+
+    issued: Issued
+    values: Mapping[str, Any] = field(repr=False)
+    """Of the statement ROTATE."""
+    event: Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +146,37 @@ class SessionKeeper:
         await _end(tx, session, REFRESH_TOKEN_REUSED)
         return RefreshTokenInvalid()
 
+    def rotation(self, standing: Standing, token: RefreshToken, call: Call, now: datetime) -> Rotation | None:
+        """Prepare the usual exchange, of the newest token by who began the session; None if this is another case.
+
+        What it rests on was read before, so whoever writes it must see to it that nothing of that has changed.
+        """
+        session, key = standing.session, self.signing.unsealed(standing.kid or "")
+        if key is None or session.end_time is not None or session.expired(now) or not _began(session, call):
+            return None
+        used_hash = hash_of(token.text)
+        if not hmac.compare_digest(used_hash, session.refresh_hash):
+            return None
+        successor = self.refresh_tokens.new(session.session_id, session.refresh_generation + 1)
+        values = {
+            "id": session.session_id,
+            "now": now,
+            "used_hash": used_hash,
+            "new_hash": hash_of(successor.text),
+            "generation": successor.generation,
+            "successor_sealed": self.refresh_tokens.seal_successor(token, successor),
+            "idle_expire_time": now + self.idle_lifetime,
+        }
+        refreshed = replace(
+            session,
+            refresh_generation=successor.generation,
+            last_active_time=now,
+            idle_expire_time=now + self.idle_lifetime,
+        )
+        read_at = Snapshot(standing.epoch, standing.horizon)
+        issued = self._sign(key, refreshed, successor, read_at=read_at, now=now)
+        return Rotation(issued, values, _presented(refreshed, Device()))
+
     @staticmethod
     def _is_honest_retry(tx: Tx, session: Session, presented: bytes) -> bool:
         return (
@@ -161,7 +211,11 @@ class SessionKeeper:
         return await self._issue(tx, session, self.refresh_tokens.open_successor(used, session.successor_sealed))
 
     async def _issue(self, tx: Tx, session: Session, refresh: RefreshToken) -> Issued:
-        key = await self.signing.current(tx)
+        return self._sign(await self.signing.current(tx), session, refresh, read_at=tx.read_at, now=tx.now)
+
+    def _sign(
+        self, key: PrivateKey, session: Session, refresh: RefreshToken, *, read_at: Snapshot, now: datetime
+    ) -> Issued:
         token = self.access_tokens.sign(
             key,
             {
@@ -172,16 +226,16 @@ class SessionKeeper:
                 "auth_time": int(session.authentication_time.timestamp()),
                 "amr": session.authentication_methods,
                 "acr": session.authentication_level,
-                "rev": str(tx.read_at),
+                "rev": str(read_at),
             },
-            now=tx.now,
+            now=now,
             not_after=session.expire_time,
         )
         if len(token) > MAX_ACCESS_TOKEN_BYTES:
             raise InvalidField(
                 [("audiences", f"together too long: the access token would exceed {MAX_ACCESS_TOKEN_BYTES} bytes")]
             )
-        lifetime = min(self.access_tokens.lifetime, session.expire_time - tx.now)
+        lifetime = min(self.access_tokens.lifetime, session.expire_time - now)
         return Issued(session, token, lifetime, refresh.text)
 
 

@@ -10,7 +10,7 @@ import json
 from datetime import datetime, timedelta
 
 import structlog
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from watchword.server.identifiers import SIGNING_KEYS, Randomness
@@ -54,7 +54,11 @@ class Signing:
             raise AssertionError("the server makes the first key before it serves")
         return self._unseal(row)
 
-    async def public_key(self, reader: Reader, kid: str) -> bytes | None:
+    def unsealed(self, kid: str) -> PrivateKey | None:
+        """Give a key that this process has signed with or verified by before."""
+        return self._unsealed.get(kid)
+
+    async def public_key(self, reader: Reader, kid: str) -> Ed25519PublicKey | None:
         """Find the public key of a kid, revoked or not."""
         known = self._unsealed.get(kid)
         if known is None:
@@ -63,7 +67,7 @@ class Signing:
             if row is None or not self._is_ours(row):
                 return None
             known = self._unseal(row)
-        return known.key.public_key().public_bytes_raw()
+        return known.key.public_key()
 
     async def published(self, reader: Reader) -> list[SigningKey]:
         """List the keys that verify tokens now or will."""

@@ -180,6 +180,18 @@ class AccessToken:
     epoch: str
     """The history of the database that it is from."""
 
+    def require_in_time(self, now: datetime) -> None:
+        """Refuse it if its time is over, or has not come.
+
+        Raises:
+            TokenRejected: it is.
+
+        """
+        if now >= self.expire_time:
+            raise TokenRejected(expired=True)
+        if self.issue_time > now + SKEW:
+            raise TokenRejected
+
 
 @dataclass(frozen=True, slots=True)
 class PrivateKey:
@@ -233,51 +245,49 @@ class AccessTokens:
             raise TokenRejected
         return header["kid"]
 
-    def verify(self, token: str, key: bytes, *, now: datetime) -> AccessToken:
-        """Verify a token, whose header `kid_of` has checked, against a public key.
+    def verify(self, token: str, kid: str, key: Ed25519PublicKey) -> AccessToken:
+        """Verify a token, whose header `kid_of` has checked and read, against a public key.
+
+        The time is not looked at: see `AccessToken.require_in_time`.
 
         Raises:
-            TokenRejected: the signature, the issuer, the time or a claim is wrong.
+            TokenRejected: the signature, the issuer or a claim is wrong.
 
         """
         try:
             claims = jwt.decode(
                 token,
-                Ed25519PublicKey.from_public_bytes(key),
+                key,
                 algorithms=["EdDSA"],
                 issuer=self.issuer,
-                # Times are checked below, by the server's clock; the audience by who asks.
+                # Times are checked by the server's clock; the audience by who asks.
                 options={"require": _REQUIRED, "verify_exp": False, "verify_iat": False, "verify_aud": False},
             )
-            return self._read(claims, self.kid_of(token), now=now)
+            return _read(claims, kid)
         except (jwt.PyJWTError, ValueError, TypeError, KeyError, OverflowError):
             raise TokenRejected from None
 
-    def _read(self, claims: Mapping[str, Any], kid: str, *, now: datetime) -> AccessToken:
-        expire_time, issue_time = _time(claims["exp"]), _time(claims["iat"])
-        if now >= expire_time:
-            raise TokenRejected(expired=True)
-        if issue_time > now + SKEW:
-            raise TokenRejected
-        kind, _, user = str(claims["sub"]).partition(":")
-        if kind != "user":
-            raise TokenRejected
-        audience = claims["aud"]
-        return AccessToken(
-            subject=claims["sub"],
-            user_id=UUID(user),
-            client_id=claims["client_id"],
-            session_id=UUID(claims["sid"]),
-            audiences=(audience,) if isinstance(audience, str) else tuple(audience),
-            issue_time=issue_time,
-            expire_time=expire_time,
-            authentication_time=_time(claims["auth_time"]),
-            authentication_methods=tuple(claims["amr"]),
-            authentication_level=claims["acr"],
-            organization_id=claims.get("org", ""),
-            kid=kid,
-            epoch=str(claims["rev"]).partition(".")[0],
-        )
+
+def _read(claims: Mapping[str, Any], kid: str) -> AccessToken:
+    kind, _, user = str(claims["sub"]).partition(":")
+    if kind != "user":
+        raise TokenRejected
+    audience = claims["aud"]
+    return AccessToken(
+        subject=claims["sub"],
+        user_id=UUID(user),
+        client_id=claims["client_id"],
+        session_id=UUID(claims["sid"]),
+        audiences=(audience,) if isinstance(audience, str) else tuple(audience),
+        issue_time=_time(claims["iat"]),
+        expire_time=_time(claims["exp"]),
+        authentication_time=_time(claims["auth_time"]),
+        authentication_methods=tuple(claims["amr"]),
+        authentication_level=claims["acr"],
+        organization_id=claims.get("org", ""),
+        kid=kid,
+        epoch=str(claims["rev"]).partition(".")[0],
+    )
 
 
 def audience_claim(audiences: Sequence[str]) -> str | list[str]:

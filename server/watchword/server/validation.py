@@ -110,6 +110,11 @@ def normalize_email(text: str) -> str:
     return _fold(local, "NFC") + at + (key or _fold(domain, "NFC"))
 
 
+def normalize_email_prefix(text: str) -> str:
+    """Make what the keys of e-mail addresses begin with that begin with a text."""
+    return _fold(text, "NFC")
+
+
 def normalize_username(text: str) -> str:
     """Make the key under which a username is unique: NFKC, folded case."""
     return _fold(text, "NFKC")

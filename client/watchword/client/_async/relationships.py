@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
 from watchword.client import _convert_permissions as _convert
 from watchword.client._async.connection import AsyncConnection
+from watchword.client._async.exports import exported
 from watchword.client._async.imports import AsyncImport
 from watchword.client._async.pages import walk
 from watchword.client._imports import MAX_RELATIONSHIPS, Batches, RelationshipTally
@@ -15,9 +16,8 @@ from watchword.client._permission_models import (
     RelationshipFilter,
     RelationshipKey,
 )
-from watchword.client._streams import MAX_RESUMPTIONS, AsyncEach, AsyncPause, AsyncSource
+from watchword.client._streams import AsyncEach, AsyncSource
 from watchword.client._transport import new_id
-from watchword.client.errors import UnavailableError
 from watchword.client.models import Page
 from watchword.v1 import relationships_pb2 as pb
 
@@ -181,27 +181,9 @@ class AsyncRelationships:
 
         """
         request = pb.ExportRelationshipsRequest(filter=_convert.filter_message(filter))
-        failures = 0
-        while True:
-            stream = self._connection.stream(request, pb.ExportRelationshipsResponse, is_only=True)
-            try:
-                while True:
-                    try:
-                        response = await stream.receive()
-                    except UnavailableError:
-                        failures += 1
-                        if failures > MAX_RESUMPTIONS:
-                            raise
-                        break
-                    if response is None:
-                        return
-                    failures = 0
-                    request.resume_token = response.resume_token
-                    for relationship in response.relationships:
-                        yield _convert.relationship(relationship)
-            finally:
-                await stream.close()
-            await AsyncPause.after(failures)
+        async for response in exported(self._connection, request, pb.ExportRelationshipsResponse):
+            for relationship in response.relationships:
+                yield _convert.relationship(relationship)
 
 
 def _import_message(relationships: Sequence[pb.Relationship]) -> pb.ImportRelationshipsRequest:

@@ -13,12 +13,12 @@ from watchword.client._permission_models import (
     RelationshipFilter,
     RelationshipKey,
 )
-from watchword.client._streams import MAX_RESUMPTIONS, Each, Pause, Source
+from watchword.client._streams import Each, Source
 from watchword.client._sync.connection import Connection
+from watchword.client._sync.exports import exported
 from watchword.client._sync.imports import Import
 from watchword.client._sync.pages import walk
 from watchword.client._transport import new_id
-from watchword.client.errors import UnavailableError
 from watchword.client.models import Page
 from watchword.v1 import relationships_pb2 as pb
 
@@ -182,27 +182,9 @@ class Relationships:
 
         """
         request = pb.ExportRelationshipsRequest(filter=_convert.filter_message(filter))
-        failures = 0
-        while True:
-            stream = self._connection.stream(request, pb.ExportRelationshipsResponse, is_only=True)
-            try:
-                while True:
-                    try:
-                        response = stream.receive()
-                    except UnavailableError:
-                        failures += 1
-                        if failures > MAX_RESUMPTIONS:
-                            raise
-                        break
-                    if response is None:
-                        return
-                    failures = 0
-                    request.resume_token = response.resume_token
-                    for relationship in response.relationships:
-                        yield _convert.relationship(relationship)
-            finally:
-                stream.close()
-            Pause.after(failures)
+        for response in exported(self._connection, request, pb.ExportRelationshipsResponse):
+            for relationship in response.relationships:
+                yield _convert.relationship(relationship)
 
 
 def _import_message(relationships: Sequence[pb.Relationship]) -> pb.ImportRelationshipsRequest:

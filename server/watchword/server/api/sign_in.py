@@ -9,6 +9,7 @@ from watchword.server.devices import DeviceTokens, KnownDevice
 from watchword.server.errors import InvalidField, ServerBusy, SignInRefused
 from watchword.server.identifiers import user_object
 from watchword.server.passwords import PasswordHasher
+from watchword.server.pipeline import at_once
 from watchword.server.sessions import Device, Issued, SessionKeeper
 from watchword.server.storage import users
 from watchword.server.storage.credentials import Credential
@@ -41,6 +42,7 @@ class SignInService:
         self._decoys = decoys
         self._default_audience = default_audience
 
+    @at_once
     async def StartSignIn(self, request: pb.StartSignInRequest, call: Call) -> pb.StartSignInResponse:
         if request.WhichOneof("proof") is None or not request.password:
             raise InvalidField([("password", "a first proof is required")])

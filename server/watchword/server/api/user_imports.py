@@ -9,11 +9,11 @@ after each few of them.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final, TypeVar
-from uuid import UUID
 
 from google.protobuf.json_format import MessageToDict
 
@@ -23,7 +23,6 @@ from watchword.server.errors import Conflict
 from watchword.server.foreign_hashes import ForeignHash, HashRefused, recognise
 from watchword.server.storage import users as storage
 from watchword.server.storage.database import Database, Reader, Tx
-from watchword.server.storage.events import EventType
 from watchword.server.storage.user_imports import NewUser, Sealed
 from watchword.server.validation import checker, normalize_email, normalize_username
 from watchword.v1 import errors_pb2
@@ -43,13 +42,16 @@ class _Row:
     """A user who may be created, and what is known of the password hash."""
 
     user: NewUser
+    names: Sequence[tuple[str, str]]
     hash: ForeignHash | None
+    sealed: Sealed | None
+    """What the user is created with; None if it is only tried."""
 
-    def result(self, outcome: pb.ImportOutcome.ValueType, user_id: UUID | None = None) -> pb.UserImportResult:
+    def result(self, outcome: pb.ImportOutcome.ValueType, user_id: str = "") -> pb.UserImportResult:
         """Make the result."""
         return pb.UserImportResult(
             outcome=outcome,
-            user_id=str(user_id) if user_id else "",
+            user_id=user_id,
             password_scheme=self.hash.scheme if self.hash else "",
             password_is_weak=self.hash is not None and self.hash.is_weak,
         )
@@ -74,12 +76,17 @@ class UserImporter:
         self, requests: AsyncIterator[pb.ImportUsersRequest], call: Call
     ) -> AsyncIterator[pb.ImportUsersResponse]:
         """Import the users of each message in one transaction, or find out what would become of them."""
-        async for message in _ahead(self._read_all(requests)):
+        async for message in _ahead(self._read_all(requests, call)):
             yield await (self._try(message) if message.validate_only else self._import(message, call))
 
-    async def _read_all(self, requests: AsyncIterator[pb.ImportUsersRequest]) -> AsyncIterator[_Message]:
+    async def _read_all(self, requests: AsyncIterator[pb.ImportUsersRequest], call: Call) -> AsyncIterator[_Message]:
         async for request in requests:
-            yield await _read(request, self._database.now())
+            yield await _read(
+                request, self._database.now(), None if request.validate_only else partial(self._seal, call)
+            )
+
+    def _seal(self, call: Call, user: NewUser) -> Sealed:
+        return self._database.seal_for_new(max(user.create_time, _FIRST_ID_TIME), user.personal(), call)
 
     async def _try(self, message: _Message) -> pb.ImportUsersResponse:
         async with self._database.read() as reader:
@@ -122,23 +129,16 @@ async def _create(tx: Tx, rows: Mapping[int, _Row]) -> dict[int, pb.UserImportRe
     left = {index: row for index, row in rows.items() if index not in results}
     if not left:
         return results
-    sealed = {index: _sealed(tx, row.user) async for index, row in _with_pauses(list(left.items()))}
+    sealed = {index: row.sealed for index, row in left.items() if row.sealed}
     created = await tx.user_imports.add([row.user for row in left.values()], list(sealed.values()), tx.call)
-    for index, row in list(left.items()):
-        if sealed[index].user_id in created:
-            results[index] = row.result(pb.IMPORT_OUTCOME_CREATED, sealed[index].user_id)
-            del left[index]
+    for index, made in sealed.items():
+        if made.user_id in created:
+            results[index] = left.pop(index).result(pb.IMPORT_OUTCOME_CREATED, made.name)
     # Somebody else was faster with those that are left.
     results |= await _settle(tx, left)
     if left.keys() - results.keys():
         raise Conflict
     return results
-
-
-def _sealed(tx: Tx, user: NewUser) -> Sealed:
-    # Users are listed by their ids, in the order in which they were created, here or elsewhere.
-    user_id = tx.new_id(max(user.create_time, _FIRST_ID_TIME))
-    return Sealed(user_id, *tx.seal_for_new(user_id, EventType.USER_CREATED, user.personal()))
 
 
 async def _settle(reader: Reader, rows: Mapping[int, _Row]) -> dict[int, pb.UserImportResult]:
@@ -148,12 +148,12 @@ async def _settle(reader: Reader, rows: Mapping[int, _Row]) -> dict[int, pb.User
         return results
     known = await reader.user_imports.known([row.user for row in rows.values()])
     for index, row in rows.items():
-        taken = next(((name, known[name, key]) for name, key in row.user.identifiers() if (name, key) in known), None)
+        taken = next(((name, known[name, key]) for name, key in row.names if (name, key) in known), None)
         if taken is None:
             continue
         name, user_id = taken
         if name == "external_id":
-            results[index] = row.result(pb.IMPORT_OUTCOME_EXISTS, user_id)
+            results[index] = row.result(pb.IMPORT_OUTCOME_EXISTS, str(user_id))
         else:
             results[index] = _taken(name, f"is the {_NAMES[name]} of another user")
     return results
@@ -162,17 +162,16 @@ async def _settle(reader: Reader, rows: Mapping[int, _Row]) -> dict[int, pb.User
 # ----- reading --------------------------------------------------------------------------------------------------------
 
 
-async def _read(request: pb.ImportUsersRequest, now: datetime) -> _Message:
+async def _read(request: pb.ImportUsersRequest, now: datetime, seal: Callable[[NewUser], Sealed] | None) -> _Message:
     results: dict[int, pb.UserImportResult] = {}
     rows: dict[int, _Row] = {}
     seen: set[tuple[str, str]] = set()
     async for index, message in _with_pauses(list(enumerate(request.users))):
-        row = _read_one(message, now)
+        row = _read_one(message, now, seal)
         if isinstance(row, _Row):
-            names = list(row.user.identifiers())
-            repeated = next((name for name, key in names if (name, key) in seen), None)
+            repeated = next((name for name, key in row.names if (name, key) in seen), None)
             if repeated is None:
-                seen.update(names)
+                seen.update(row.names)
                 rows[index] = row
                 continue
             row = _taken(repeated, f"is the {_NAMES[repeated]} of a user before this one")
@@ -180,7 +179,9 @@ async def _read(request: pb.ImportUsersRequest, now: datetime) -> _Message:
     return _Message(request.validate_only, results, rows)
 
 
-def _read_one(message: pb.ImportedUser, now: datetime) -> _Row | pb.UserImportResult:
+def _read_one(
+    message: pb.ImportedUser, now: datetime, seal: Callable[[NewUser], Sealed] | None
+) -> _Row | pb.UserImportResult:
     if violations := _check(message):
         return _invalid(*violations[0])
     times = {
@@ -210,7 +211,7 @@ def _read_one(message: pb.ImportedUser, now: datetime) -> _Row | pb.UserImportRe
         password_hash=message.password_hash or None,
         last_used_time=times["last_sign_in_time"],
     )
-    return _Row(user, hash_)
+    return _Row(user, user.identifiers(), hash_, seal(user) if seal else None)
 
 
 def _json(message: pb.ImportedUser) -> Mapping[str, Any]:

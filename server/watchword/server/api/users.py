@@ -1,17 +1,16 @@
 """UserService."""
 
-import unicodedata
 from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
 
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Struct
-from sqlalchemy import ARRAY, ColumnElement, Text, any_, bindparam
 
 from watchword.server import sessions as logic
 from watchword.server.api import messages
 from watchword.server.api.pages import Pages
+from watchword.server.api.user_exports import UserExporter
 from watchword.server.api.user_imports import UserImporter
 from watchword.server.call import Call
 from watchword.server.changes import remove_all_about
@@ -23,16 +22,10 @@ from watchword.server.storage import users as storage
 from watchword.server.storage.database import Database, Tx
 from watchword.server.storage.events import Event, EventType
 from watchword.server.storage.sessions import ACCOUNT_DISABLED
-from watchword.server.storage.tables import users as table
 from watchword.server.storage.users import User
 from watchword.server.validation import mask_paths, normalize_email, normalize_username, require_uuid
 from watchword.v1 import users_pb2 as pb
 
-_STATUS = {
-    pb.USER_STATUS_ACTIVE: storage.ACTIVE,
-    pb.USER_STATUS_SUSPENDED: storage.SUSPENDED,
-    pb.USER_STATUS_DELETED: storage.DELETED,
-}
 _IDENTIFIERS = frozenset({"email", "username", "external_id"})
 
 
@@ -45,6 +38,7 @@ class UserService:
         self._standing = standing
         self._pages = pages
         self._importer = UserImporter(database)
+        self._exporter = UserExporter(database, pages)
 
     async def CreateUser(self, request: pb.CreateUserRequest, call: Call) -> pb.CreateUserResponse:
         values = _columns(request.user, [name for name in _WRITABLE if _is_set(request.user, name)])
@@ -98,11 +92,10 @@ class UserService:
 
     async def ListUsers(self, request: pb.ListUsersRequest, call: Call) -> pb.ListUsersResponse:
         page = self._pages.page(request, call)
+        asked = messages.user_filter(request.filter)
         async with self._database.read() as reader:
-            rows = await reader.users.page(
-                _conditions(request.filter), after=UUID(page.after) if page.after else None, size=page.fetch
-            )
-        shown, next_page_token = self._pages.cut(page, rows, lambda user: user.user_id)
+            rows = await reader.user_lists.page(asked, after=page.after, size=page.fetch)
+        shown, next_page_token = self._pages.cut(page, rows, asked.position)
         return pb.ListUsersResponse(users=map(messages.user, shown), next_page_token=next_page_token)
 
     async def UpdateUser(self, request: pb.UpdateUserRequest, call: Call) -> pb.UpdateUserResponse:
@@ -171,6 +164,10 @@ class UserService:
         async for response in self._importer.run(requests, call):
             yield response
 
+    async def ExportUsers(self, request: pb.ExportUsersRequest, call: Call) -> AsyncIterator[pb.ExportUsersResponse]:
+        async for response in self._exporter.run(request, call):
+            yield response
+
 
 async def _lock(tx: Tx, user_id: str, etag: str) -> User:
     user = await tx.users.lock(UUID(user_id))
@@ -235,16 +232,3 @@ def _event(
         person=user.user_id,
         personal=personal or {},
     )
-
-
-def _conditions(asked: pb.UserFilter) -> list[ColumnElement[bool]]:
-    statuses = [_STATUS[status] for status in asked.statuses] or [storage.ACTIVE, storage.SUSPENDED]
-    conditions: list[ColumnElement[bool]] = [table.c.status == any_(bindparam("statuses", statuses, type_=ARRAY(Text)))]
-    if asked.email_prefix:
-        prefix = unicodedata.normalize("NFC", asked.email_prefix).casefold()
-        conditions.append(table.c.email_key.startswith(prefix, autoescape=True))
-    if asked.HasField("create_time_from"):
-        conditions.append(table.c.create_time >= messages.time(asked.create_time_from))
-    if asked.HasField("create_time_until"):
-        conditions.append(table.c.create_time < messages.time(asked.create_time_until))
-    return conditions

@@ -47,7 +47,8 @@ from watchword.server.storage.sign_in_counters import SignInCounters
 from watchword.server.storage.signing_keys import SigningKeys
 from watchword.server.storage.snapshot import EPOCH, HORIZON, XID, Snapshot
 from watchword.server.storage.statement import Statement, array
-from watchword.server.storage.user_imports import UserImports
+from watchword.server.storage.user_imports import Sealed, UserImports
+from watchword.server.storage.user_lists import UserLists
 from watchword.server.storage.users import Users
 
 Row = TypeVar("Row")
@@ -105,6 +106,7 @@ class Reader:
         self._randomness = randomness
         self.now: datetime = clock()
         self.users = Users(self)
+        self.user_lists = UserLists(self)
         self.user_imports = UserImports(self)
         self.service_accounts = ServiceAccounts(self)
         self.credentials = Credentials(self)
@@ -204,13 +206,6 @@ class Tx(Reader):
         sealed = self._person_keys.seal(new_person_key(self._randomness), context=str(user_id))
         await self.run(_ADD_PERSON_KEY, user_id=user_id, key_sealed=sealed)
 
-    def seal_for_new(self, user_id: UUID, type_: EventType, personal: Mapping[str, str]) -> tuple[bytes, bytes]:
-        """Make a new user's key; give it sealed, and what an event says of them sealed under it: for many at a time."""
-        key = new_person_key(self._randomness)
-        sealer = Sealer.from_key(key, randomness=self._randomness)
-        told = sealer.seal(_encoded(personal), context=self._context(type_, user_id))
-        return self._person_keys.seal(key, context=str(user_id)), told
-
     async def close(self) -> None:
         """Write what must stand or fall with the change."""
         rows = [await self._row(event) for event in self._events]
@@ -243,15 +238,19 @@ class Tx(Reader):
                 return b""  # The person's key is destroyed: nothing about them is written any more.
             person_key = self._person_keys.open(sealed_key, context=str(event.person))
             sealer = Sealer.from_key(person_key, randomness=self._randomness)
-        return sealer.seal(_encoded(personal), context=self._context(event.type, event.person))
+        return sealer.seal(_encoded(personal), context=_context(self.call, event.type, event.person))
 
-    def _context(self, type_: EventType, person: UUID | None) -> str:
-        """Tie sealed values to their kind and call: moved to another event they do not open."""
-        return f"events/{type_.value}/{self.call.request_id}/{person or ''}"
+
+def _context(call: Call, type_: EventType, person: UUID | str | None) -> str:
+    """Tie sealed values to their kind and call: moved to another event they do not open."""
+    return f"events/{type_.value}/{call.request_id}/{person or ''}"
+
+
+_json = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps would make one each time
 
 
 def _encoded(personal: Mapping[str, str]) -> bytes:
-    return json.dumps(personal, ensure_ascii=False).encode()
+    return _json(personal).encode()
 
 
 @asynccontextmanager
@@ -312,6 +311,7 @@ class Database:
         self._clock = clock
         self._randomness = randomness
         self._url = url
+        self._person_keys = keyring.sealer("person_keys")
         self._epochs = EpochKeeper(randomness)
         self._pool = self._make_pool(pool_size - pool_size // 2, _CONNECTION)
         self._questions = self._make_pool(
@@ -337,6 +337,18 @@ class Database:
             configure=self._recognise,
             open=False,
         )
+
+    def seal_for_new(self, created: datetime, personal: Mapping[str, str], call: Call) -> Sealed:
+        """Make id and key of a user who is about to be created by a call, and seal what the event will say of them.
+
+        Before the transaction, and not in it as for one user: for a thousand that is a third of the time it would take.
+        """
+        user_id = uuid7(created, self._randomness)
+        name = str(user_id)
+        key = new_person_key(self._randomness)
+        sealer = Sealer.from_key(key, randomness=self._randomness)
+        told = sealer.seal(_encoded(personal), context=_context(call, EventType.USER_CREATED, name))
+        return Sealed(user_id, name, self._person_keys.seal(key, context=name), told)
 
     async def open(self) -> None:
         """Connect.

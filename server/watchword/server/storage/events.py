@@ -26,6 +26,7 @@ class EventType(StrEnum):
     KEY_ROTATED = "key-rotated"
     KEY_REVOKED = "key-revoked"
     CREDENTIAL_CHANGE = "credential-change"
+    PASSWORD_HASHES_EXPORTED = "password-hashes-exported"  # noqa: S105  # a name, not a password
     SESSION_ESTABLISHED = "session-established"
     SESSION_PRESENTED = "session-presented"
     SESSION_REVOKED = "session-revoked"

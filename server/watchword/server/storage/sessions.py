@@ -1,15 +1,18 @@
 """Sessions: rows, and the statements on them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, insert, select, text, update
 
 from watchword.server.errors import NotFound
 from watchword.server.storage import tables as t
+from watchword.server.storage.at_once import ANSWER, EVENT, IS_KEPT, RESULT
+from watchword.server.storage.signing_keys import CURRENT_KID
 from watchword.server.storage.snapshot import EPOCH, HORIZON
 from watchword.server.storage.statement import Statement
 
@@ -23,15 +26,16 @@ CREDENTIAL_CHANGED = "credential_changed"
 ACCOUNT_DISABLED = "account_disabled"
 
 _c = t.sessions.c
+_COLUMNS = t.sessions.c.keys()
 _GIVEN = [
     name
-    for name in t.sessions.c.keys()  # noqa: SIM118
+    for name in _COLUMNS
     if name not in {"end_time", "end_reason", "previous_refresh_hash", "previous_refresh_time", "successor_sealed"}
 ]
 _GET = Statement(select(t.sessions).where(_c.session_id == bindparam("id")))
 _LOCK = Statement(select(t.sessions).where(_c.session_id == bindparam("id")).with_for_update())
 _CREATE = Statement(insert(t.sessions).values({name: bindparam(name) for name in _GIVEN}).returning(t.sessions))
-_PRESENTED = Statement(
+PRESENTED = Statement(
     select(
         t.sessions.c.end_time,
         t.sessions.c.expire_time,
@@ -44,6 +48,26 @@ _PRESENTED = Statement(
     .outerjoin(t.signing_keys, t.signing_keys.c.kid == bindparam("kid"))
     .where(_c.session_id == bindparam("id"), _c.user_id == bindparam("user_id"))
 )
+"""What an access token of a session, signed by a key, depends on; the columns of `Presented`."""
+STANDING = Statement(select(t.sessions, CURRENT_KID, EPOCH, HORIZON).where(_c.session_id == bindparam("id")))
+"""A session as it stands, and what a token for it is made with; the columns of `Standing`."""
+# Nothing happens if anybody was faster: who exchanged the token, or ended the session.
+ROTATE = Statement(
+    text(f"""
+WITH rotated AS (
+    UPDATE sessions SET refresh_generation = CAST(:generation AS integer), refresh_hash = CAST(:new_hash AS bytea),
+        previous_refresh_hash = refresh_hash, previous_refresh_time = CAST(:now AS timestamptz),
+        successor_sealed = CAST(:successor_sealed AS bytea), last_active_time = CAST(:now AS timestamptz),
+        idle_expire_time = CAST(:idle_expire_time AS timestamptz)
+    WHERE session_id = CAST(:id AS uuid) AND refresh_hash = CAST(:used_hash AS bytea) AND end_time IS NULL
+    RETURNING session_id
+),
+event AS ({EVENT} FROM rotated),
+answer AS ({ANSWER} FROM rotated WHERE {IS_KEPT})
+{RESULT}, EXISTS (SELECT FROM rotated) FROM deployment
+""")  # noqa: S608 - constants
+)
+"""Exchange the newest refresh token of a session that has not ended, with the event and the answer of the call."""
 _END_ALL = Statement(
     update(t.sessions)
     .where(_c.user_id == bindparam("of_user"), _c.end_time.is_(None), _c.session_id.is_distinct_from(bindparam("keep")))
@@ -95,6 +119,22 @@ class Presented:
     horizon: int
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A session at a snapshot, and which key signs."""
+
+    session: Session
+    kid: str | None
+    epoch: str
+    horizon: int
+
+    @classmethod
+    def of(cls, row: Sequence[Any]) -> "Standing":
+        """Read a row of STANDING."""
+        *columns, kid, epoch, horizon = row
+        return cls(Session(**dict(zip(_COLUMNS, columns, strict=True))), kid, epoch, horizon)
+
+
 class Sessions:
     """The sessions of a database's users."""
 
@@ -119,7 +159,7 @@ class Sessions:
 
     async def presented(self, session_id: UUID, user_id: UUID, kid: str) -> Presented | None:
         """Find what an access token of a session, signed by a key, depends on; in one snapshot."""
-        return await self._reader.one(Presented, _PRESENTED, id=session_id, user_id=user_id, kid=kid)
+        return await self._reader.one(Presented, PRESENTED, id=session_id, user_id=user_id, kid=kid)
 
     async def page(self, user_id: UUID, *, include_ended: bool, before: UUID | None, size: int) -> list[Session]:
         """List a user's sessions, newest first, beginning behind one."""
@@ -140,13 +180,7 @@ class Sessions:
 
     async def update(self, session: Session, values: Mapping[str, Any]) -> Session:
         """Change columns of a session whose row this transaction has locked."""
-        statement = (
-            update(t.sessions)
-            .where(_c.session_id == bindparam("id"))
-            .values({name: bindparam(name) for name in values})
-            .returning(t.sessions)
-        )
-        changed = await self._reader.one(Session, Statement(statement), id=session.session_id, **values)
+        changed = await self._reader.one(Session, _update(tuple(values)), id=session.session_id, **values)
         if changed is None:
             raise AssertionError("the locked row is there")
         return changed
@@ -159,6 +193,12 @@ class Sessions:
         """End all sessions of a user, or all but one; return the ids of those that had not ended."""
         rows = await self._reader.all(_Id, _END_ALL, of_user=user_id, keep=keep, now=self._reader.now, reason=reason)
         return [row.session_id for row in rows]
+
+
+@cache  # there are few sets of columns, and to compile a statement takes longer than to run it
+def _update(names: tuple[str, ...]) -> Statement:
+    changes: dict[str, Any] = {name: bindparam(name) for name in names}
+    return Statement(update(t.sessions).where(_c.session_id == bindparam("id")).values(changes).returning(t.sessions))
 
 
 @dataclass(frozen=True, slots=True)

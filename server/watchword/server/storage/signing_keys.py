@@ -18,12 +18,10 @@ _FIND = Statement(select(t.signing_keys).where(_c.kid == bindparam("kid")))
 # The newest that is active. For a server whose clock is behind that may be none; then the oldest of all, which every
 # verifier knows best.
 _is_active = _c.activate_time <= bindparam("now")
-_CURRENT = Statement(
-    select(t.signing_keys)
-    .where(_c.revoke_time.is_(None))
-    .order_by(_is_active.desc(), case((_is_active, _c.activate_time)).desc(), _c.activate_time)
-    .limit(1)
-)
+_order = (_is_active.desc(), case((_is_active, _c.activate_time)).desc(), _c.activate_time)
+_CURRENT = Statement(select(t.signing_keys).where(_c.revoke_time.is_(None)).order_by(*_order).limit(1))
+CURRENT_KID = select(_c.kid).where(_c.revoke_time.is_(None)).order_by(*_order).limit(1).scalar_subquery().label("kid")
+"""The kid of the key that signs at the time :now."""
 _PUBLISHED = Statement(
     select(t.signing_keys)
     .where(_c.revoke_time.is_(None), or_(_c.retire_time.is_(None), _c.retire_time > bindparam("retired_after")))

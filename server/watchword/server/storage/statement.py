@@ -52,7 +52,4 @@ def array(values: Iterable[str | int | None]) -> str:
 def _element(value: str | int | None) -> str:
     if value is None:
         return "NULL"
-    return f'"{value.translate(_ESCAPES)}"' if isinstance(value, str) else str(value)
-
-
-_ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"'})
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"' if isinstance(value, str) else str(value)

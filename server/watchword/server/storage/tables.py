@@ -97,7 +97,9 @@ users = Table(
 Index("users_email", users.c.email_key, unique=True)
 Index("users_username", users.c.username_key, unique=True)
 Index("users_external_id", users.c.external_id, unique=True)
-Index("users_email_prefix", users.c.email_key, postgresql_ops={"email_key": "text_pattern_ops"})
+# For lists, which are merged from those of each status: in the order of creation, and of addresses byte by byte.
+Index("users_by_creation", users.c.status, users.c.create_time, users.c.user_id)
+Index("users_by_email", users.c.status, users.c.email_key.collate("C"))
 
 # The key under which a person's values in the event log are sealed. Destroying the row erases them.
 person_keys = Table(

@@ -78,6 +78,7 @@ told AS (
 SELECT user_id FROM made
 """)
 )
+_TOLD = ("attributes", "display_name", "email", "external_id", "locale", "username")
 _IDENTIFIERS = {"external_id": "external_id", "email": "email_key", "username": "username_key"}
 
 
@@ -98,11 +99,9 @@ class NewUser:
     password_hash: str | None = field(repr=False)
     last_used_time: datetime | None
 
-    def identifiers(self) -> Iterable[tuple[str, str]]:
+    def identifiers(self) -> Sequence[tuple[str, str]]:
         """Give the names that must be unique, each with its field, the external id first."""
-        for name, column in _IDENTIFIERS.items():
-            if key := getattr(self, column):
-                yield name, key
+        return [(name, key) for name, column in _IDENTIFIERS.items() if (key := getattr(self, column))]
 
     def personal(self) -> Mapping[str, str]:
         """What the event of the creation says of the person."""
@@ -116,13 +115,12 @@ class NewUser:
 
     def payload(self) -> str:
         """What the event says besides, as JSON."""
-        given = {**self.personal(), "locale": self.locale, "attributes": self.attributes}
-        return _payload(tuple(name for name, value in given.items() if value), self.status)
+        return _payload(tuple(name for name in _TOLD if getattr(self, name)), self.status)
 
 
 @cache  # a few for a million users
 def _payload(fields: tuple[str, ...], status: str) -> str:
-    return json.dumps({"fields": sorted(fields), "status": status, "imported": True})
+    return json.dumps({"fields": fields, "status": status, "imported": True})
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -134,9 +132,11 @@ class _Known:
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """What a transaction makes for a new user: the id, the user's key, and what their event says, both sealed."""
+    """What is made for a new user: the id, the user's key, and what their event says, both sealed."""
 
     user_id: UUID
+    name: str
+    """The id, written."""
     key: bytes = field(repr=False)
     personal: bytes = field(repr=False)
 
@@ -166,7 +166,7 @@ class UserImports:
             for name in ("email", "email_key", "username", "username_key", "display_name", "locale", "external_id")
         }
         columns |= {
-            "user_id": (str(row.user_id) for row in sealed),
+            "user_id": (row.name for row in sealed),
             "attributes": (
                 json.dumps(user.attributes, ensure_ascii=False) if user.attributes else "{}" for user in users
             ),

@@ -1,4 +1,4 @@
-"""Users: rows, and the statements on them."""
+"""Users: rows, and the statements on them. Lists of them are in `user_lists`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
-from sqlalchemy import ARRAY, ColumnElement, Uuid, any_, bindparam, insert, select, update
+from sqlalchemy import ARRAY, Uuid, any_, bindparam, insert, select, update
 
 from watchword.server.errors import EtagMismatch, NotFound, WrongStatus
 from watchword.server.storage import tables as t
@@ -102,13 +102,6 @@ class Users:
     async def get_many(self, user_ids: Sequence[UUID]) -> dict[UUID, User]:
         """Get those users of the ids that exist."""
         return {user.user_id: user for user in await self._reader.all(User, _GET_MANY, ids=list(user_ids))}
-
-    async def page(self, conditions: Sequence[ColumnElement[bool]], *, after: UUID | None, size: int) -> list[User]:
-        """List users in the order of their ids, that is of their creation, beginning behind one."""
-        statement = _SELECT.where(*conditions).order_by(_c.user_id).limit(size)
-        if after is not None:
-            statement = statement.where(_c.user_id > after)
-        return await self._reader.all(User, Statement(statement))
 
     async def lock(self, user_id: UUID) -> User:
         """Get a user and keep everybody else from changing or signing in until the transaction ends.

@@ -1,0 +1,114 @@
+"""What became of the users of an import, or would become: counted while it runs, told in the end.
+
+Users are named by their ids in the source, never by their names, and hashes not at all.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final, TextIO
+
+from watchword.cli.importing.rows import Row
+
+_EXAMPLES: Final = 5
+
+
+@dataclass(slots=True)
+class Summary:
+    """Counts, and examples of who was refused."""
+
+    dry_run: bool
+    refused_to: TextIO | None
+    """Where everybody who is refused is written, a line of JSON each."""
+    read: int = 0
+    created: int = 0
+    existing: int = 0
+    refused: int = 0
+    suspended: int = 0
+    without_password: int = 0
+    hashes_dropped: int = 0
+    weak: int = 0
+    times_left_out: int = 0
+    schemes: Counter[str] = field(default_factory=Counter)
+    flags: Counter[str] = field(default_factory=Counter)
+    refusals: Counter[tuple[str, str]] = field(default_factory=Counter)
+    examples: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+
+    def note(self, row: Row) -> None:
+        """Count what a row says."""
+        self.suspended += row.user.suspended
+        self.without_password += row.user.password_hash is None
+        self.hashes_dropped += row.hash_dropped
+        self.times_left_out += row.times_left_out
+        self.flags.update(row.flags)
+        if row.hash is not None:
+            self.schemes[row.hash.scheme] += 1
+            self.weak += row.hash.is_weak
+
+    def refuse(self, source_id: str, name: str, description: str) -> None:
+        """Count a refusal."""
+        self.refused += 1
+        case = (name, description)
+        self.refusals[case] += 1
+        examples = self.examples.setdefault(case, [])
+        if len(examples) < _EXAMPLES:
+            examples.append(source_id)
+        if self.refused_to is not None:
+            line = {"source_id": source_id, "field": name, "description": description}
+            self.refused_to.write(json.dumps(line) + "\n")
+
+    def members(self) -> dict[str, Any]:
+        """For programs."""
+        done = {"importable_count": self.created} if self.dry_run else {
+            "created_count": self.created, "existing_count": self.existing
+        }  # fmt: skip
+        return {
+            "dry_run": self.dry_run,
+            "read_count": self.read,
+            **done,
+            "refused_count": self.refused,
+            "suspended_count": self.suspended,
+            "without_password_count": self.without_password,
+            "dropped_hash_count": self.hashes_dropped,
+            "weak_password_count": self.weak,
+            "left_out_time_count": self.times_left_out,
+            "password_schemes": dict(self.schemes.most_common()),
+            "flags": dict(self.flags.most_common()),
+            "refusals": [
+                {
+                    "field": name,
+                    "description": description,
+                    "count": count,
+                    "examples": self.examples[name, description],
+                }
+                for (name, description), count in self.refusals.most_common()
+            ],
+        }
+
+    def lines(self) -> Iterator[str]:
+        """For a person."""
+        yield f"{self.read:>11,}  users read"
+        if self.dry_run:
+            yield f"{self.created:>11,}  would be imported"
+        else:
+            yield f"{self.created:>11,}  imported"
+            yield f"{self.existing:>11,}  were there already, and left as they are"
+        yield f"{self.refused:>11,}  refused"
+        for (name, description), count in self.refusals.most_common():
+            examples = ", ".join(self.examples[name, description])
+            more = ", …" if count > _EXAMPLES else ""
+            yield f"{count:>15,}  {name + ' ' if name else ''}{description} (id {examples}{more})"
+        yield from self._about_the_users()
+
+    def _about_the_users(self) -> Iterator[str]:
+        counts = [(count, f"password as {scheme}") for scheme, count in self.schemes.most_common()] + [
+            (self.weak, "weak password hashes, which end with the next sign-in of each"),
+            (self.without_password, "without a password"),
+            (self.hashes_dropped, "of these with a hash that cannot be verified"),
+            (self.suspended, "suspended, as they were not active"),
+            (self.times_left_out, "times left out, unreadable or in the future (see --time-zone)"),
+        ]
+        yield from (f"{count:>11,}  {meaning}" for count, meaning in counts if count)
+        for name, count in self.flags.most_common():
+            yield f"{count:>11,}  {name}: an attribute of the user now, which gives no rights"

@@ -2,6 +2,7 @@
 
 import random
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from watchword.client import (
 T = TypeVar("T")
 
 # A call that a gRPC server has received and not begun when it stops gets CANCELLED from it (grpc/grpc#41785).
+_PATIENCE_SECONDS = 60.0
 _UNANSWERED = {"UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED"}
 
 # Each asks for rows that must not be. `xmin` is the transaction that wrote a row, of which 32 bits are kept.
@@ -96,6 +98,7 @@ class Load:
     def __init__(self, client: Client, *, threads: int) -> None:
         self._client = client
         self._stop = threading.Event()
+        self._latest = float("inf")
         self._progress = threading.Condition()
         self.acknowledged = 0
         self.unanswered = 0
@@ -111,6 +114,7 @@ class Load:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._latest = time.monotonic() + _PATIENCE_SECONDS
         self._stop.set()
         for thread in self._threads:
             thread.join()
@@ -119,7 +123,9 @@ class Load:
         """Wait until so many more changes were acknowledged."""
         with self._progress:
             goal = self.acknowledged + changes
-            reached = self._progress.wait_for(lambda: self.acknowledged >= goal or self.mistakes, timeout=60)
+            reached = self._progress.wait_for(
+                lambda: self.acknowledged >= goal or self.mistakes, timeout=_PATIENCE_SECONDS
+            )
         assert reached, "the load does not go on"
         assert not self.mistakes, self.mistakes
 
@@ -188,19 +194,22 @@ class Load:
             self.rotations += 1
 
     def _change(self, call: Callable[[str], T], *, may_give_up: bool = False) -> T:
-        """Call until it is answered, each time with the same request id."""
+        """Call until it is answered, each time with the same request id.
+
+        At the end nobody waits for an answer for ever: where there is no server any more, the test has failed.
+        """
         request_id = str(uuid.uuid4())
         while True:
             try:
                 answer = call(request_id)
             except WatchwordError as error:
-                if error.code not in _UNANSWERED:
+                if error.code not in _UNANSWERED or time.monotonic() > self._latest:
                     raise
                 self.unanswered += 1
                 if may_give_up:
                     raise GivenUp from None
                 # Once most calls fail, the SDK makes no attempts of its own any more.
-                self._stop.wait(0.05)
+                time.sleep(0.05)
             else:
                 with self._progress:
                     self.acknowledged += 1

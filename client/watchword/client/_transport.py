@@ -62,10 +62,10 @@ CHANNEL_OPTIONS: Final[Sequence[tuple[str, Any]]] = (
     ("grpc.keepalive_time_ms", 15_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
-    # A server that restarts is found again quickly.
+    # A server that restarts is found again before the attempts of a call are over, however long it was away.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 1_000),
-    ("grpc.max_reconnect_backoff_ms", 5_000),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
     # A thousand users with 16 KiB of attributes each.
     ("grpc.max_receive_message_length", 32 * 1024 * 1024),
     # Connections are not shared with other channels, least of all with those of the process before a fork.

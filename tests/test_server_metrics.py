@@ -135,11 +135,15 @@ def test_the_parts_are_told_of(client: Client, page: Page):
     with pytest.raises(SignInRefusedError):
         client.sign_in("ben", password="wrong horse battery")
     client.relationships.write([Relationship("user:ben", "member", "group:eng")])
-    for _ in range(3):
-        client.permissions.check("user:ben", "member", "group:eng")
+    client.permissions.check("user:ben", "member", "group:eng")
     page.reaches(2, "watchword_password_hashes_total")
     page.reaches(1, "watchword_checks_total", source="database")
-    page.reaches(1, "watchword_checks_total", source="cache")
+
+    def is_answered_from_cache() -> bool:
+        client.permissions.check("user:ben", "member", "group:eng")
+        return page.value("watchword_checks_total", source="cache") >= 1
+
+    seconds_until(is_answered_from_cache, within=SECONDS)
     page.reaches(1, "watchword_cache_bytes")
     page.reaches(1, "watchword_pool_requests_total", pool="calls")
     page.reaches(1, "watchword_pool_connections", pool="questions", state="idle")

@@ -5,12 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from benchmarks.comparisons import Comparison
 from benchmarks.plots import comparison_plot, spread_plot
 from benchmarks.results import Figure, Results, Settings, ratio
 from benchmarks.tables import comparison_table, figure_table, growth_table, histogram
+
+_MOST_VALUES: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +45,16 @@ def document(
         "settings": asdict(settings),
         "notes": results.notes,
         "figures": {name: asdict(figure) for name, figure in results.figures.items()},
-        "spreads": {name: [round(value, 3) for value in values] for name, values in results.spreads.items()},
+        "spreads": {name: thinned(values) for name, values in results.spreads.items()},
         "comparisons": [_compared(row, results.figures) for row in report.comparisons],
     }
+
+
+def thinned(values: Sequence[float]) -> list[float]:
+    """Keep at most a thousand values, in order and evenly chosen: enough for any plot, and the file stays small."""
+    ordered = sorted(values)
+    last = min(len(ordered), _MOST_VALUES) - 1
+    return [round(ordered[number * (len(ordered) - 1) // max(last, 1)], 3) for number in range(last + 1)]
 
 
 def _compared(row: Comparison, figures: Mapping[str, Figure]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from benchmarks.comparisons import Comparison, Target, comparisons, growth  # no
 from benchmarks.feed import report as feed_report  # noqa: E402
 from benchmarks.load import Pace, Timing, median, quantile, timing  # noqa: E402
 from benchmarks.plots import comparison_plot, spread_plot  # noqa: E402
+from benchmarks.report import thinned  # noqa: E402
 from benchmarks.results import FULL, QUICK, Figure, Results, Settings, label, ratio  # noqa: E402
 from benchmarks.specials import DEPTH, Specials, reader, seen_by_reader  # noqa: E402
 from benchmarks.spine import report as spine_report  # noqa: E402
@@ -354,3 +355,11 @@ run({tiny!r}, {parts!r}, command="a test", folder=Path({str(tmp_path)!r}))
         assert str(ROOT) not in (tmp_path / f"{report.name}-tiny.md").read_text()
         ET.parse(tmp_path / f"{report.name}-tiny.svg")
     assert "Watchword" in done.stdout
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, 999, 1_000, 1_001, 60_000])
+def test_of_many_values_a_thousand_are_kept_the_first_and_the_last_among_them(number):
+    kept = thinned([float(value) for value in reversed(range(number))])
+    assert len(kept) == min(number, 1_000)
+    assert kept == sorted(kept)
+    assert kept[:1] + kept[-1:] == ([0.0, float(number - 1)] if number else [])

@@ -107,11 +107,10 @@ _DROP_SPENT = Statement(
     )
 )
 _HOW_MANY = Statement(select(func.count()).select_from(t.sign_in_counters))
-_DROP_FIRST = Statement(
-    delete(t.sign_in_counters).where(
-        _c.key.in_(select(_c.key).order_by(_c.debt_time).limit(bindparam("excess")).with_for_update(skip_locked=True))
-    )
-)
+# Chosen once, in a CTE: a subquery would be run anew for each row of a table that was analyzed when it was small, and
+# drop all counters.
+_first = select(_c.key).order_by(_c.debt_time).limit(bindparam("excess")).with_for_update(skip_locked=True).cte("first")
+_DROP_FIRST = Statement(delete(t.sign_in_counters).where(_c.key == _first.c.key))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,13 +15,12 @@ from watchword.server.permissions.relationships import Relationship
 from watchword.server.permissions.standing import Standing
 from watchword.server.pipeline import at_once
 from watchword.server.plans import Plans, PreparedModel
-from watchword.server.storage.database import Database
-from watchword.server.storage.events import Event
+from watchword.server.relationship_writes import MAX_ITEMS, RelationshipWriter, Write
+from watchword.server.storage.database import Database, Told
 from watchword.server.storage.models import STARTER
-from watchword.server.storage.relationships import WRITE, Filter, Key, columns, deleted_columns, position
+from watchword.server.storage.relationships import Filter, Key, Part, position
 from watchword.v1 import relationships_pb2 as pb
 
-_MAX_ITEMS = 1_000
 _MAX_DELETED = 10_000
 _EXPORTED = 1_000
 _TRIES = 3
@@ -33,6 +32,7 @@ class RelationshipService:
 
     def __init__(self, database: Database, plans: Plans, standing: Standing, pages: Pages, *, clock: Clock) -> None:
         self._database = database
+        self._writer = RelationshipWriter(database)
         self._plans = plans
         self._standing = standing
         self._pages = pages
@@ -46,30 +46,24 @@ class RelationshipService:
     ) -> pb.WriteRelationshipsResponse:
         writes = [messages.read_relationship(row) for row in request.writes]
         deletes = [Key(row.object, row.relation, row.subject) for row in request.deletes]
-        if not 0 < len(writes) + len(deletes) <= _MAX_ITEMS:
-            raise InvalidField([("writes", f"must be 1 to {_MAX_ITEMS:,} items, together with deletes")])
+        if not 0 < len(writes) + len(deletes) <= MAX_ITEMS:
+            raise InvalidField([("writes", f"must be 1 to {MAX_ITEMS:,} items, together with deletes")])
         _require_distinct(writes, deletes)
         _require_reserved(call, [*writes, *deletes])
         if request.preconditions:
             return await self._write_conditionally(request, call, writes, deletes)
-        return await self._write(call, writes, deletes, changed(self._standing, writes, deletes), field="writes")
+        return await self._write(call, Part(writes, deletes))
 
-    async def _write(
-        self,
-        call: Call,
-        writes: Sequence[Relationship],
-        deletes: Sequence[Key],
-        event: Event,
-        *,
-        field: str,
-    ) -> pb.WriteRelationshipsResponse:
+    async def _write(self, call: Call, part: Part, *, in_bulk: bool = False) -> pb.WriteRelationshipsResponse:
         """Check by the model in force and write; again if another model came into force in between."""
-        values = columns(writes) | deleted_columns(deletes) | {"starter": STARTER}
+        field = "relationships" if in_bulk else "writes"
+        event = changed(self._standing, part.writes, part.deletes, in_bulk=in_bulk)
+        write = self._writer.write_alone if in_bulk else self._writer.write
         model = await self._plans.get(self._plans.latest)
         for _ in range(_TRIES):
             try:
-                _require_fit(model, writes, field)
-                _require_names(deletes)
+                _require_fit(model, part.writes, field)
+                _require_names(part.deletes)
             except InvalidField:
                 # Perhaps the model is not the one in force, and the one in force allows it.
                 newest = await self._plans.in_force()
@@ -77,10 +71,8 @@ class RelationshipService:
                     raise
                 model = newest
                 continue
-            answer = await self._database.write_at_once(
-                call, WRITE, {**values, "model_id": model.model_id}, event, pb.WriteRelationshipsResponse()
-            )
-            if answer is not None:
+            answer = pb.WriteRelationshipsResponse()
+            if await write(Write(part, Told(call, event, answer), model.model_id)):
                 return answer
             model = await self._plans.in_force()
         raise Conflict
@@ -140,8 +132,7 @@ class RelationshipService:
             }
             writes = list(rows.values())
             _require_reserved(call, writes)
-            event = changed(self._standing, writes, _NO_KEYS, in_bulk=True)
-            answer = await self._write(call, writes, _NO_KEYS, event, field="relationships")
+            answer = await self._write(call, Part(writes, _NO_KEYS), in_bulk=True)
             message_count += 1
             relationship_count += len(request.relationships)
             yield pb.ImportRelationshipsResponse(

@@ -8,7 +8,7 @@ from watchword.server.api.pages import Pages
 from watchword.server.call import Call
 from watchword.server.errors import DomainError, NotFound
 from watchword.server.pipeline import at_once
-from watchword.server.storage.database import Database
+from watchword.server.storage.database import Database, Told
 from watchword.server.storage.sessions import REVOKED, ROTATE, STANDING, Standing
 from watchword.v1 import sessions_pb2 as pb
 
@@ -50,7 +50,8 @@ class SessionService:
             rotation = self._keeper.rotation(Standing.of(row), token, call, now)
             if rotation is not None:
                 answer = pb.RefreshSessionResponse(tokens=messages.session_tokens(rotation.issued, now=now))
-                return await self._database.write_at_once(call, ROTATE, rotation.values, rotation.event, answer)
+                told = Told(call, rotation.event, answer)
+                return answer if await self._database.write_at_once(ROTATE, rotation.values, (told,)) else None
         return None
 
     async def GetSession(self, request: pb.GetSessionRequest, _call: Call) -> pb.GetSessionResponse:

@@ -1,26 +1,29 @@
 """The parts that statements of `Database.write_at_once` have in common, beside the change that each makes.
 
-They select from what the change gives, so that they are written if it came about, and once.
+They select from what the change gives, so that they are written if it came about. Events and answers come as JSON, any
+number of them: the writes of several calls may share a statement, and one text is sent in less time than the columns.
 """
 
 from typing import Final
 
-EVENT: Final = """
+EVENTS: Final = """
     INSERT INTO events (
         event_time, type, outcome, actor, intermediary, organization, objects, nodes, request_id, source, payload,
         person_id
     )
-    SELECT CAST(:event_event_time AS timestamptz), CAST(:event_type AS text), CAST(:event_outcome AS text),
-        CAST(:event_actor AS text), CAST(:event_intermediary AS text), CAST(:event_organization AS text),
-        CAST(:event_objects AS text[]), CAST(:event_nodes AS bigint[]), CAST(:event_request_id AS text),
-        CAST(:event_source AS text), CAST(:event_payload AS jsonb), CAST(:event_person_id AS uuid)
+    SELECT event.event_time, event.type, event.outcome, event.actor, event.intermediary, event.organization,
+        event.objects, event.nodes, event.request_id, event.source, {payload}, event.person_id
+    FROM {change} CROSS JOIN jsonb_to_recordset(CAST(:events AS jsonb)) AS event (
+        number int, event_time timestamptz, type text, outcome text, actor text, intermediary text, organization text,
+        objects text[], nodes bigint[], request_id text, source text, payload jsonb, person_id uuid
+    )
 """
-ANSWER: Final = """
+ANSWERS: Final = """
     INSERT INTO answers (request_key, request_mac, answer_sealed, create_time, xid)
-    SELECT CAST(:request_key AS bytea), CAST(:request_mac AS bytea), CAST(:answer_sealed AS bytea),
-        CAST(:create_time AS timestamptz), pg_current_xact_id()
+    SELECT answer.request_key, answer.request_mac, answer.answer_sealed, answer.create_time, pg_current_xact_id()
+    FROM {change} CROSS JOIN jsonb_to_recordset(CAST(:answers AS jsonb)) AS answer (
+        request_key bytea, request_mac bytea, answer_sealed bytea, create_time timestamptz
+    )
 """
-IS_KEPT: Final = "CAST(:request_key AS bytea) IS NOT NULL"
-"""Whether the answer is: not if the call came without a request id."""
 RESULT: Final = "SELECT epoch, CAST(CAST(pg_current_xact_id() AS text) AS bigint)"
 """The beginning of what is selected in the end; whether anything was done, and `FROM deployment`, follow."""

@@ -11,8 +11,9 @@ REPEATABLE READ snapshot over several.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
@@ -46,7 +47,7 @@ from watchword.server.storage.sessions import Sessions
 from watchword.server.storage.sign_in_counters import SignInCounters
 from watchword.server.storage.signing_keys import SigningKeys
 from watchword.server.storage.snapshot import EPOCH, HORIZON, XID, Snapshot
-from watchword.server.storage.statement import Statement, array
+from watchword.server.storage.statement import Statement
 from watchword.server.storage.user_imports import Sealed, UserImports
 from watchword.server.storage.user_lists import UserLists
 from watchword.server.storage.users import Users
@@ -86,7 +87,6 @@ _PING_SECONDS = 2.0
 _OPEN_WRITE = Statement(select(EPOCH, XID, HORIZON))
 _SNAPSHOT = Statement(select(EPOCH, HORIZON))
 _NOBODY = UUID(int=0)
-_NO_ANSWER = dict.fromkeys(("request_key", "request_mac", "answer_sealed", "create_time"))
 _PERSON_KEY = Statement(select(t.person_keys.c.key_sealed).where(t.person_keys.c.user_id == bindparam("id")))
 _ADD_PERSON_KEY = Statement(
     insert(t.person_keys).values(user_id=bindparam("user_id"), key_sealed=bindparam("key_sealed"))
@@ -227,7 +227,8 @@ class Tx(Reader):
     async def _row(self, event: Event) -> dict[str, Any]:
         personal = {name: text for name, text in event.personal.items() if text}
         row = _event_row(event, self.call, self.now)
-        return row | {"personal_sealed": await self._seal(event, personal) if personal else None}
+        sealed = await self._seal(event, personal) if personal else None
+        return row | {"payload": Jsonb(row["payload"]), "personal_sealed": sealed}
 
     async def _seal(self, event: Event, personal: Mapping[str, str]) -> bytes:
         sealer = self._keyring.sealer("events")
@@ -298,9 +299,28 @@ def _event_row(event: Event, call: Call, now: datetime) -> dict[str, Any]:
         "nodes": [*(node(name) for name in event.nodes), *event.hashes],
         "request_id": call.request_id,
         "source": call.source,
-        "payload": Jsonb(dict(event.payload)),
+        "payload": dict(event.payload),
         "person_id": event.person,
     }
+
+
+def _plain(value: object) -> str:
+    """Write what JSON has no form for as PostgreSQL reads it."""
+    if isinstance(value, bytes):
+        return f"\\x{value.hex()}"
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+_as_json = json.JSONEncoder(default=_plain, separators=(",", ":")).encode
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What is told of a call that writes: an event to the log; to its caller an answer, which gets its revision."""
+
+    call: Call
+    event: Event
+    answer: Message
 
 
 class Database:
@@ -454,36 +474,34 @@ class Database:
                 await tx.close()
         self.on_commit(tx.change)
 
-    async def write_at_once(
-        self, call: Call, statement: Statement, values: Mapping[str, Any], event: Event, answer: AnyMessage
-    ) -> AnyMessage | None:
-        """Write by one statement that holds all: the change, its event, which says nothing personal, and the answer.
+    async def write_at_once(self, statement: Statement, values: Mapping[str, Any], told: Sequence[Told]) -> bool:
+        """Write by one statement that holds all: the change, its events, which say nothing personal, and the answers.
 
-        One round trip and one transaction, where `write` takes seven trips. The statement gives the epoch, the
-        transaction's id, and whether it did anything; it takes the columns of the event as `event_…`, and those of the
-        answer, which are null if none is to be kept.
+        One round trip and one transaction, where `write` takes seven trips; of one call or of several. The statement
+        takes what `told` says of each, the answers of those calls that have a request id, and gives the epoch, the
+        transaction's id, and whether it did anything.
 
         Returns:
-            The answer with its revision; None if the statement did nothing.
+            Whether it did; the answers have their revision then.
 
         Raises:
-            As `write`.
+            As `write`. Nobody's part is written then.
 
         """
         now = self._clock()
-        row = _event_row(event, call, now)
-        nodes = row["nodes"]
-        row |= {"objects": array(row["objects"]), "nodes": array(nodes), "payload": json.dumps(dict(event.payload))}
-        kept = answer_row(self._keyring, call, answer, now) if call.idempotency_key else _NO_ANSWER
-        parameters = {**values, **{f"event_{name}": value for name, value in row.items()}, **kept}
+        rows = [_event_row(each.event, each.call, now) for each in told]
+        kept = [answer_row(self._keyring, each.call, each.answer, now) for each in told if each.call.idempotency_key]
+        events = [{"number": number, **row} for number, row in enumerate(rows)]
+        parameters = {**values, "events": _as_json(events), "answers": _as_json(kept)}
         # By the pool for questions: to plan such a statement costs as much as to run it.
         async with self._connected(self._questions) as connection:
             ((epoch, xid, done),) = await _rows(connection, statement, parameters)
-        if not done:
-            return None
-        self.on_commit(Change(xid, nodes, event.type not in NOT_OF_TOKENS))
-        answer.revision = f"{epoch}.{xid}"  # type: ignore[attr-defined]  # mutations answer with one
-        return answer
+        if done:
+            nodes = [hash_ for row in rows for hash_ in row["nodes"]]
+            self.on_commit(Change(xid, nodes, any(each.event.type not in NOT_OF_TOKENS for each in told)))
+            for each in told:
+                each.answer.revision = f"{epoch}.{xid}"  # type: ignore[attr-defined]  # mutations answer with one
+        return bool(done)
 
     async def gather(self, statement: Statement, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """Run a statement of `gather`, on a snapshot of its own."""
@@ -558,4 +576,4 @@ class Database:
             return await Answers(reader, self._keyring).drop(reader.now - age)
 
 
-__all__ = ["AnswerExists", "Database", "Reader", "Snapshot", "Tx"]
+__all__ = ["AnswerExists", "Database", "Reader", "Snapshot", "Told", "Tx"]

@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, and_, delete, func, or_, select, text, tup
 
 from watchword.server.permissions.relationships import Relationship
 from watchword.server.storage import tables as t
+from watchword.server.storage.at_once import ANSWERS, EVENTS, RESULT
 from watchword.server.storage.statement import Statement, array
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ _c = t.relationships.c
 _KEY = (_c.object, _c.relation, _c.subject_relation, _c.subject)
 _BY_SUBJECT = (_c.subject, _c.subject_relation, _c.relation, _c.object)
 
-# The parts of a write, which `Database.write_relationships` joins with its events and answer in one statement.
 UPSERT = """
     INSERT INTO relationships (object, relation, subject, subject_relation, condition, context, expire_time)
     SELECT * FROM unnest(
@@ -31,52 +31,46 @@ UPSERT = """
 DELETE = """
     DELETE FROM relationships r USING unnest(
         CAST(:deleted_object AS text[]), CAST(:deleted_relation AS text[]), CAST(:deleted_subject AS text[]),
-        CAST(:deleted_subject_relation AS text[])
-    ) AS given (object, relation, subject, subject_relation)
+        CAST(:deleted_subject_relation AS text[]){more}
+    ) AS given (object, relation, subject, subject_relation{name})
     WHERE r.object = given.object AND r.relation = given.relation AND r.subject = given.subject
         AND r.subject_relation = given.subject_relation{where}
     RETURNING r.object, r.relation,
-        r.subject || CASE r.subject_relation WHEN '' THEN '' ELSE '#' || r.subject_relation END AS subject
+        r.subject || CASE r.subject_relation WHEN '' THEN '' ELSE '#' || r.subject_relation END AS subject{returned}
 """
-# All of a write in one statement and one transaction; nothing happens if the model by which it was checked is in force
-# no longer.
-# The event is numbered when all rows are written and deleted, and so while they are locked: of two changes of a
-# relationship the later one has the higher number. It tells as deleted only what was there: who replays the log would
-# lose what somebody else was just writing. These are aggregates in FROM, for what stands among the values may be worked
-# out after the number.
+# The writes of some calls in one statement and one transaction; nothing happens if the model by which they were checked
+# is in force no longer.
+# The events are numbered when all rows are written and deleted, and so while they are locked: of two changes of a
+# relationship the later one has the higher number. That is what the counts are for: they stand in FROM, and what stands
+# among the values may be worked out after the number. An event tells as deleted only what was there: who replays the
+# log would lose what somebody else was just writing.
+_WRITTEN = "guard, (SELECT count(*) FROM written) AS there, (SELECT count(*) FROM deleted) AS gone"
+_TOLD = """event.payload || jsonb_strip_nulls(jsonb_build_object('deleted', (
+            SELECT jsonb_agg(object || '#' || relation || '@' || subject) FROM deleted
+            WHERE deleted.number = event.number
+        )))"""
+_DELETED = DELETE.format(
+    more=", CAST(:deleted_number AS int[])",
+    name=", number",
+    where=" AND EXISTS (SELECT FROM guard)",
+    returned=", given.number",
+)
 WRITE = Statement(
     text(f"""
 WITH guard AS MATERIALIZED (
-    SELECT 1 WHERE CAST(:model_id AS uuid) = COALESCE(
+    SELECT set_config('lock_timeout', :lock_timeout, true) WHERE CAST(:model_id AS uuid) = COALESCE(
         (SELECT model_id FROM permission_models ORDER BY sequence DESC LIMIT 1), CAST(:starter AS uuid)
     )
 ),
 written AS ({UPSERT.format(where=" WHERE EXISTS (SELECT FROM guard)")} RETURNING true),
-deleted AS ({DELETE.format(where=" AND EXISTS (SELECT FROM guard)")}),
-event AS (
-    INSERT INTO events (
-        event_time, type, outcome, actor, intermediary, organization, objects, nodes, request_id, source, payload
-    )
-    SELECT CAST(:event_event_time AS timestamptz), CAST(:event_type AS text), CAST(:event_outcome AS text),
-        CAST(:event_actor AS text), CAST(:event_intermediary AS text), CAST(:event_organization AS text),
-        CAST(:event_objects AS text[]), CAST(:event_nodes AS bigint[]), CAST(:event_request_id AS text),
-        CAST(:event_source AS text),
-        CAST(:event_payload AS jsonb) || jsonb_strip_nulls(jsonb_build_object('deleted', gone.told))
-    FROM guard, (SELECT count(*) FROM written) AS there, (
-        SELECT jsonb_agg(object || '#' || relation || '@' || subject) AS told FROM deleted
-    ) AS gone
-),
-answer AS (
-    INSERT INTO answers (request_key, request_mac, answer_sealed, create_time, xid)
-    SELECT CAST(:request_key AS bytea), CAST(:request_mac AS bytea), CAST(:answer_sealed AS bytea),
-        CAST(:create_time AS timestamptz), pg_current_xact_id()
-    FROM guard WHERE CAST(:request_key AS bytea) IS NOT NULL
-)
-SELECT epoch, CAST(CAST(pg_current_xact_id() AS text) AS bigint), EXISTS (SELECT FROM guard) FROM deployment
+deleted AS ({_DELETED}),
+event AS ({EVENTS.format(change=_WRITTEN, payload=_TOLD)}),
+answer AS ({ANSWERS.format(change="guard")})
+{RESULT}, EXISTS (SELECT FROM guard) FROM deployment
 """)  # noqa: S608 - constants of this module
 )
 _UPSERT = Statement(text(UPSERT.format(where="")))
-_DELETE = Statement(text(DELETE.format(where="")))
+_DELETE = Statement(text(DELETE.format(more="", name="", where="", returned="")))
 _LOCK = Statement(text("SELECT pg_advisory_xact_lock(key) FROM unnest(CAST(:keys AS bigint[])) AS key ORDER BY key"))
 # The one statement that reads the whole table is better off without its index.
 _READ_ALL = Statement(text("SET LOCAL enable_seqscan = on"))
@@ -133,6 +127,14 @@ class Filter:
 _EVERYTHING = Filter()
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one call writes and deletes."""
+
+    writes: Sequence[Relationship]
+    deletes: Sequence[Key]
+
+
 def _of_type(column: Any, type_: str) -> list[ColumnElement[bool]]:
     """Names of a type are a range, since names are compared byte for byte and ';' follows ':'."""
     return [column >= f"{type_}:", column < f"{type_};"]
@@ -155,7 +157,7 @@ class _Row:
 
 def columns(writes: Iterable[Relationship]) -> dict[str, Any]:
     """The parameters of UPSERT, sorted: two writers of the same rows wait for each other and do not deadlock."""
-    rows = sorted(writes, key=lambda row: (row.object, row.relation, row.subject))
+    rows = sorted(writes, key=_in_order)
     names = [row.subject.partition("#") for row in rows]
     return {
         "object": array(row.object for row in rows),
@@ -170,7 +172,26 @@ def columns(writes: Iterable[Relationship]) -> dict[str, Any]:
 
 def deleted_columns(deletes: Iterable[Key]) -> dict[str, Any]:
     """The parameters of DELETE."""
-    rows = sorted(deletes, key=lambda row: (row.object, row.relation, row.subject))
+    return _deleted_columns(sorted(deletes, key=_in_order))
+
+
+def columns_of(parts: Sequence[Part]) -> dict[str, Any]:
+    """The parameters of WRITE, but for the model."""
+    deletes = [(row, number) for number, part in enumerate(parts) for row in part.deletes]
+    deletes.sort(key=lambda numbered: _in_order(numbered[0]))
+    written = parts[0].writes if len(parts) == 1 else [row for part in parts for row in part.writes]
+    return {
+        **columns(written),
+        **_deleted_columns([row for row, _ in deletes]),
+        "deleted_number": array(number for _, number in deletes),
+    }
+
+
+def _in_order(row: Relationship | Key) -> tuple[str, str, str]:
+    return row.object, row.relation, row.subject
+
+
+def _deleted_columns(rows: Sequence[Key]) -> dict[str, Any]:
     names = [row.subject.partition("#") for row in rows]
     return {
         "deleted_object": array(row.object for row in rows),

@@ -11,7 +11,7 @@ from sqlalchemy import bindparam, insert, select, text, update
 
 from watchword.server.errors import NotFound
 from watchword.server.storage import tables as t
-from watchword.server.storage.at_once import ANSWER, EVENT, IS_KEPT, RESULT
+from watchword.server.storage.at_once import ANSWERS, EVENTS, RESULT
 from watchword.server.storage.signing_keys import CURRENT_KID
 from watchword.server.storage.snapshot import EPOCH, HORIZON
 from watchword.server.storage.statement import Statement
@@ -62,8 +62,8 @@ WITH rotated AS (
     WHERE session_id = CAST(:id AS uuid) AND refresh_hash = CAST(:used_hash AS bytea) AND end_time IS NULL
     RETURNING session_id
 ),
-event AS ({EVENT} FROM rotated),
-answer AS ({ANSWER} FROM rotated WHERE {IS_KEPT})
+event AS ({EVENTS.format(change="rotated", payload="event.payload")}),
+answer AS ({ANSWERS.format(change="rotated")})
 {RESULT}, EXISTS (SELECT FROM rotated) FROM deployment
 """)  # noqa: S608 - constants
 )

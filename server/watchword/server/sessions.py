@@ -25,8 +25,8 @@ from watchword.server.storage.sessions import (
     Session,
     Standing,
 )
+from watchword.server.storage.sign_ins import Ground
 from watchword.server.storage.snapshot import Snapshot
-from watchword.server.storage.users import User
 from watchword.server.tokens import (
     MAX_ACCESS_TOKEN_BYTES,
     AccessTokens,
@@ -39,6 +39,10 @@ from watchword.server.tokens import (
 
 REFRESH_GRACE = timedelta(seconds=30)
 """For how long the newest used refresh token still gets its successor."""
+_NOT_YET: Mapping[str, Any] = dict.fromkeys(
+    ("end_time", "end_reason", "previous_refresh_hash", "previous_refresh_time", "successor_sealed")
+)
+"""What a session comes to have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,25 @@ class Rotation:
 
 
 @dataclass(frozen=True, slots=True)
+class Terms:
+    """What a session is to be."""
+
+    user_id: UUID
+    methods: Sequence[str]
+    audiences: Sequence[str]
+    device: Device
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """A new session, ready to be written."""
+
+    issued: Issued
+    columns: Mapping[str, Any] = field(repr=False)
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
 class SessionKeeper:
     """Begins and refreshes sessions."""
 
@@ -87,41 +110,49 @@ class SessionKeeper:
     idle_lifetime: timedelta
     lifetime: timedelta
 
-    async def begin(
-        self, tx: Tx, user: User, *, methods: Sequence[str], audiences: Sequence[str], device: Device
-    ) -> Issued:
+    async def begin(self, tx: Tx, terms: Terms) -> Issued:
         """Begin a session of a user whose row this transaction holds, and who has just proved who they are."""
         session_id = tx.new_id()
         refresh = self.refresh_tokens.new(session_id, 1)
-        session = await tx.sessions.create(
-            {
-                "session_id": session_id,
-                "user_id": user.user_id,
-                "client_id": tx.call.caller.service_account_id,
-                "audiences": list(audiences),
-                "authentication_methods": list(methods),
-                "authentication_level": "aal1",
-                "authentication_time": tx.now,
-                "create_time": tx.now,
-                "last_active_time": tx.now,
-                "idle_expire_time": tx.now + self.idle_lifetime,
-                "expire_time": tx.now + self.lifetime,
-                "refresh_generation": refresh.generation,
-                "refresh_hash": hash_of(refresh.text),
-                **device.columns(),
-            }
-        )
-        tx.record(
-            Event(
-                # No node: no answer can have read a session that did not exist (DESIGN.md section 2).
-                EventType.SESSION_ESTABLISHED,
-                (session_object(session_id), user_object(user.user_id)),
-                payload={"methods": list(methods), "client_id": session.client_id},
-                person=user.user_id,
-                personal=device.columns(),
-            )
-        )
+        session = await tx.sessions.create(self._columns(session_id, refresh, terms, tx.call, tx.now))
+        tx.record(_established(session, terms.device))
         return await self._issue(tx, session, refresh)
+
+    def beginning(
+        self, ground: Ground, session_id: UUID, terms: Terms, call: Call, *, now: datetime
+    ) -> Beginning | None:
+        """Prepare a session of a user who has just proved who they are; None if the key that signs is not known here.
+
+        Whoever writes it must see to it that the user may still begin one.
+        """
+        key = self.signing.unsealed(ground.kid or "")
+        if key is None:
+            return None
+        refresh = self.refresh_tokens.new(session_id, 1)
+        columns = self._columns(session_id, refresh, terms, call, now)
+        session = Session(**columns, **_NOT_YET)
+        issued = self._sign(key, session, refresh, read_at=Snapshot(ground.epoch, ground.horizon), now=now)
+        return Beginning(issued, columns, _established(session, terms.device))
+
+    def _columns(
+        self, session_id: UUID, refresh: RefreshToken, terms: Terms, call: Call, now: datetime
+    ) -> dict[str, Any]:
+        return {
+            "session_id": session_id,
+            "user_id": terms.user_id,
+            "client_id": call.caller.service_account_id,
+            "audiences": list(terms.audiences),
+            "authentication_methods": list(terms.methods),
+            "authentication_level": "aal1",
+            "authentication_time": now,
+            "create_time": now,
+            "last_active_time": now,
+            "idle_expire_time": now + self.idle_lifetime,
+            "expire_time": now + self.lifetime,
+            "refresh_generation": refresh.generation,
+            "refresh_hash": hash_of(refresh.text),
+            **terms.device.columns(),
+        }
 
     async def refresh(self, tx: Tx, text: str, device: Device) -> Issued | DomainError:
         """Exchange a refresh token. A refusal is returned, not raised: what it changed must be committed."""
@@ -285,6 +316,17 @@ def revoked(session: Session, reason: str) -> Event:
     name = session_object(session.session_id)
     return Event(
         EventType.SESSION_REVOKED, (name, user_object(session.user_id)), nodes=(name,), payload={"reason": reason}
+    )
+
+
+def _established(session: Session, device: Device) -> Event:
+    return Event(
+        # No node: no answer can have read a session that did not exist (DESIGN.md section 2).
+        EventType.SESSION_ESTABLISHED,
+        (session_object(session.session_id), user_object(session.user_id)),
+        payload={"methods": session.authentication_methods, "client_id": session.client_id},
+        person=session.user_id,
+        personal=device.columns(),
     )
 
 

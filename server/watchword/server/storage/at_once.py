@@ -4,18 +4,21 @@ They select from what the change gives, so that they are written if it came abou
 number of them: the writes of several calls may share a statement, and one text is sent in less time than the columns.
 """
 
+import json
+from datetime import datetime
 from typing import Final
 
 EVENTS: Final = """
     INSERT INTO events (
         event_time, type, outcome, actor, intermediary, organization, objects, nodes, request_id, source, payload,
-        person_id
+        person_id, personal_sealed
     )
     SELECT event.event_time, event.type, event.outcome, event.actor, event.intermediary, event.organization,
-        event.objects, event.nodes, event.request_id, event.source, {payload}, event.person_id
+        event.objects, event.nodes, event.request_id, event.source, {payload}, event.person_id, event.personal_sealed
     FROM {change} CROSS JOIN jsonb_to_recordset(CAST(:events AS jsonb)) AS event (
         number int, event_time timestamptz, type text, outcome text, actor text, intermediary text, organization text,
-        objects text[], nodes bigint[], request_id text, source text, payload jsonb, person_id uuid
+        objects text[], nodes bigint[], request_id text, source text, payload jsonb, person_id uuid,
+        personal_sealed bytea
     )
 """
 ANSWERS: Final = """
@@ -27,3 +30,13 @@ ANSWERS: Final = """
 """
 RESULT: Final = "SELECT epoch, CAST(CAST(pg_current_xact_id() AS text) AS bigint)"
 """The beginning of what is selected in the end; whether anything was done, and `FROM deployment`, follow."""
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bytes):
+        return f"\\x{value.hex()}"
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+as_json = json.JSONEncoder(default=_text, separators=(",", ":")).encode
+"""Write columns as JSON from which PostgreSQL makes a row."""

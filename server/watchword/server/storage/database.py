@@ -32,6 +32,7 @@ from watchword.server.identifiers import Clock, Randomness, node, uuid7
 from watchword.server.sealing import Keyring, Sealer, new_person_key
 from watchword.server.storage import tables as t
 from watchword.server.storage.answers import Answers, answer_row
+from watchword.server.storage.at_once import as_json
 from watchword.server.storage.credentials import Credentials
 from watchword.server.storage.events import NOT_OF_TOKENS, Change, Event, EventType
 from watchword.server.storage.failures import DEATHS, OUR_LIMITS, AnswerExists, translated
@@ -225,21 +226,25 @@ class Tx(Reader):
                 raise AnswerExists
 
     async def _row(self, event: Event) -> dict[str, Any]:
-        personal = {name: text for name, text in event.personal.items() if text}
         row = _event_row(event, self.call, self.now)
-        sealed = await self._seal(event, personal) if personal else None
+        sealed = await self._seal(event) if any(event.personal.values()) else None
         return row | {"payload": Jsonb(row["payload"]), "personal_sealed": sealed}
 
-    async def _seal(self, event: Event, personal: Mapping[str, str]) -> bytes:
-        sealer = self._keyring.sealer("events")
+    async def _seal(self, event: Event) -> bytes:
         # Asked also if there is no person: a failed sign-in must not tell by its time whether there is one.
-        sealed_key = await self.value(_PERSON_KEY, id=event.person or _NOBODY)
-        if event.person is not None:
-            if sealed_key is None:
-                return b""  # The person's key is destroyed: nothing about them is written any more.
-            person_key = self._person_keys.open(sealed_key, context=str(event.person))
-            sealer = Sealer.from_key(person_key, randomness=self._randomness)
-        return sealer.seal(_encoded(personal), context=_context(self.call, event.type, event.person))
+        key_sealed = await self.value(_PERSON_KEY, id=event.person or _NOBODY)
+        if event.person is None:
+            return _sealed(self._keyring.sealer("events"), event, self.call)
+        if key_sealed is None:
+            return b""  # The person's key is destroyed: nothing about them is written any more.
+        key = self._person_keys.open(key_sealed, context=str(event.person))
+        return _sealed(Sealer.from_key(key, randomness=self._randomness), event, self.call)
+
+
+def _sealed(sealer: Sealer, event: Event, call: Call) -> bytes:
+    """Seal what an event says of a person."""
+    personal = {name: text for name, text in event.personal.items() if text}
+    return sealer.seal(_encoded(personal), context=_context(call, event.type, event.person))
 
 
 def _context(call: Call, type_: EventType, person: UUID | str | None) -> str:
@@ -304,16 +309,6 @@ def _event_row(event: Event, call: Call, now: datetime) -> dict[str, Any]:
     }
 
 
-def _plain(value: object) -> str:
-    """Write what JSON has no form for as PostgreSQL reads it."""
-    if isinstance(value, bytes):
-        return f"\\x{value.hex()}"
-    return value.isoformat() if isinstance(value, datetime) else str(value)
-
-
-_as_json = json.JSONEncoder(default=_plain, separators=(",", ":")).encode
-
-
 @dataclass(frozen=True, slots=True)
 class Told:
     """What is told of a call that writes: an event to the log; to its caller an answer, which gets its revision."""
@@ -321,6 +316,8 @@ class Told:
     call: Call
     event: Event
     answer: Message
+    personal_sealed: bytes | None = None
+    """What the event says of a person (`Database.seal_personal`); nothing personal is told without it."""
 
 
 class Database:
@@ -369,6 +366,17 @@ class Database:
         sealer = Sealer.from_key(key, randomness=self._randomness)
         told = sealer.seal(_encoded(personal), context=_context(call, EventType.USER_CREATED, name))
         return Sealed(user_id, name, self._person_keys.seal(key, context=name), told)
+
+    def seal_personal(self, event: Event, call: Call, key_sealed: bytes) -> bytes | None:
+        """Seal what an event says of its person under their key, for `write_at_once`."""
+        if not any(event.personal.values()):
+            return None
+        key = self._person_keys.open(key_sealed, context=str(event.person))
+        return _sealed(Sealer.from_key(key, randomness=self._randomness), event, call)
+
+    def new_id(self) -> UUID:
+        """Make an id, of now."""
+        return uuid7(self._clock(), self._randomness)
 
     async def open(self) -> None:
         """Connect.
@@ -475,7 +483,7 @@ class Database:
         self.on_commit(tx.change)
 
     async def write_at_once(self, statement: Statement, values: Mapping[str, Any], told: Sequence[Told]) -> bool:
-        """Write by one statement that holds all: the change, its events, which say nothing personal, and the answers.
+        """Write by one statement that holds all: the change, its events and the answers.
 
         One round trip and one transaction, where `write` takes seven trips; of one call or of several. The statement
         takes what `told` says of each, the answers of those calls that have a request id, and gives the epoch, the
@@ -489,10 +497,10 @@ class Database:
 
         """
         now = self._clock()
-        rows = [_event_row(each.event, each.call, now) for each in told]
+        rows = [_event_row(each.event, each.call, now) | {"personal_sealed": each.personal_sealed} for each in told]
         kept = [answer_row(self._keyring, each.call, each.answer, now) for each in told if each.call.idempotency_key]
         events = [{"number": number, **row} for number, row in enumerate(rows)]
-        parameters = {**values, "events": _as_json(events), "answers": _as_json(kept)}
+        parameters = {**values, "events": as_json(events), "answers": as_json(kept)}
         # By the pool for questions: to plan such a statement costs as much as to run it.
         async with self._connected(self._questions) as connection:
             ((epoch, xid, done),) = await _rows(connection, statement, parameters)

@@ -184,8 +184,10 @@ async def test_no_more_streams_than_a_limit_and_room_again_when_they_end(watchwo
         return Counter(await asyncio.gather(*(open_one(channel) for _ in range(limit + 5))))
 
     async with aio_connection(watchword_server.address) as many:
-        expected = {None: limit, grpc.StatusCode.RESOURCE_EXHAUSTED: 5}
-        assert await open_all(many) == expected
+        outcomes = await open_all(many)
+        # A question that is written when the stream was refused already fails in grpc's own core, which says INTERNAL.
+        outcomes[grpc.StatusCode.RESOURCE_EXHAUSTED] += outcomes.pop(grpc.StatusCode.INTERNAL, 0)
+        assert outcomes == {None: limit, grpc.StatusCode.RESOURCE_EXHAUSTED: 5}
         assert health(watchword_server.address) == "SERVING"
     async with asyncio.timeout(10), aio_connection(watchword_server.address) as later:
         while await open_one(later) is not None:  # noqa: ASYNC110  # the server's streams tell nobody of their end

@@ -83,7 +83,7 @@ class RelationshipWriter:
         values = columns_of([write.part for write in writes])
         lock_timeout = _ALONE if len(writes) == 1 else _TOGETHER
         values |= {"model_id": writes[0].model_id, "starter": STARTER, "lock_timeout": lock_timeout}
-        return await self._database.write_at_once(WRITE, values, [write.told for write in writes])
+        return bool(await self._database.write_at_once(WRITE, values, [write.told for write in writes]))
 
 
 def _groups(writes: Sequence[Write]) -> list[list[int]]:

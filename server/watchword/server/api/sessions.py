@@ -5,11 +5,12 @@ from uuid import UUID
 from watchword.server import sessions as logic
 from watchword.server.api import messages
 from watchword.server.api.pages import Pages
+from watchword.server.api.refreshing import Refresher
 from watchword.server.call import Call
 from watchword.server.errors import DomainError, NotFound
 from watchword.server.pipeline import at_once
-from watchword.server.storage.database import Database, Told
-from watchword.server.storage.sessions import REVOKED, ROTATE, STANDING, Standing
+from watchword.server.storage.database import Database
+from watchword.server.storage.sessions import REVOKED
 from watchword.v1 import sessions_pb2 as pb
 
 
@@ -19,11 +20,12 @@ class SessionService:
     def __init__(self, database: Database, keeper: logic.SessionKeeper, pages: Pages) -> None:
         self._database = database
         self._keeper = keeper
+        self._refresher = Refresher(database, keeper)
         self._pages = pages
 
     @at_once
     async def RefreshSession(self, request: pb.RefreshSessionRequest, call: Call) -> pb.RefreshSessionResponse:
-        usual = None if request.HasField("device") else await self._refresh_as_usual(request.refresh_token, call)
+        usual = None if request.HasField("device") else await self._refresher.refresh(request.refresh_token, call)
         if usual is not None:
             return usual
         async with self._database.write(call) as tx:
@@ -33,26 +35,6 @@ class SessionService:
                     pb.RefreshSessionResponse(tokens=messages.session_tokens(outcome, now=tx.now), revision=tx.revision)
                 )
         raise outcome
-
-    async def _refresh_as_usual(self, text: str, call: Call) -> pb.RefreshSessionResponse | None:
-        """Exchange the newest token of a session in two trips to the database, where a transaction takes eight.
-
-        Returns:
-            None if this is another case, or has become one in between.
-
-        """
-        token = self._keeper.refresh_tokens.read(text)
-        now = self._database.now()
-        if token is None:
-            return None
-        asked = STANDING.parameters({"id": token.session_id, "now": now})
-        for row in await self._database.gather(STANDING, asked):
-            rotation = self._keeper.rotation(Standing.of(row), token, call, now)
-            if rotation is not None:
-                answer = pb.RefreshSessionResponse(tokens=messages.session_tokens(rotation.issued, now=now))
-                told = Told(call, rotation.event, answer)
-                return answer if await self._database.write_at_once(ROTATE, rotation.values, (told,)) else None
-        return None
 
     async def GetSession(self, request: pb.GetSessionRequest, _call: Call) -> pb.GetSessionResponse:
         async with self._database.read() as reader:

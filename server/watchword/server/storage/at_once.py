@@ -25,11 +25,12 @@ ANSWERS: Final = """
     INSERT INTO answers (request_key, request_mac, answer_sealed, create_time, xid)
     SELECT answer.request_key, answer.request_mac, answer.answer_sealed, answer.create_time, pg_current_xact_id()
     FROM {change} CROSS JOIN jsonb_to_recordset(CAST(:answers AS jsonb)) AS answer (
-        request_key bytea, request_mac bytea, answer_sealed bytea, create_time timestamptz
+        number int, request_key bytea, request_mac bytea, answer_sealed bytea, create_time timestamptz
     )
 """
 RESULT: Final = "SELECT epoch, CAST(CAST(pg_current_xact_id() AS text) AS bigint)"
-"""The beginning of what is selected in the end; whether anything was done, and `FROM deployment`, follow."""
+"""The beginning of what is selected in the end. What was done, and `FROM deployment`, follow: true if all was, false if
+nothing, or the numbers of what was."""
 
 
 def _text(value: object) -> str:

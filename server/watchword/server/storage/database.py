@@ -11,7 +11,7 @@ REPEATABLE READ snapshot over several.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -482,34 +482,44 @@ class Database:
                 await tx.close()
         self.on_commit(tx.change)
 
-    async def write_at_once(self, statement: Statement, values: Mapping[str, Any], told: Sequence[Told]) -> bool:
+    async def write_at_once(
+        self, statement: Statement, values: Mapping[str, Any], told: Sequence[Told]
+    ) -> Collection[int]:
         """Write by one statement that holds all: the change, its events and the answers.
 
         One round trip and one transaction, where `write` takes seven trips; of one call or of several. The statement
-        takes what `told` says of each, the answers of those calls that have a request id, and gives the epoch, the
-        transaction's id, and whether it did anything.
+        takes what `told` says of each under its number, the answers of those calls that have a request id, and gives
+        the epoch, the transaction's id, and what it did.
 
         Returns:
-            Whether it did; the answers have their revision then.
+            The numbers of those whose part was done; their answers have their revision.
 
         Raises:
             As `write`. Nobody's part is written then.
 
         """
         now = self._clock()
-        rows = [_event_row(each.event, each.call, now) | {"personal_sealed": each.personal_sealed} for each in told]
-        kept = [answer_row(self._keyring, each.call, each.answer, now) for each in told if each.call.idempotency_key]
-        events = [{"number": number, **row} for number, row in enumerate(rows)]
-        parameters = {**values, "events": as_json(events), "answers": as_json(kept)}
+        events = [
+            {"number": number, **_event_row(each.event, each.call, now), "personal_sealed": each.personal_sealed}
+            for number, each in enumerate(told)
+        ]
+        answers = [
+            {"number": number, **answer_row(self._keyring, each.call, each.answer, now)}
+            for number, each in enumerate(told)
+            if each.call.idempotency_key
+        ]
+        parameters = {**values, "events": as_json(events), "answers": as_json(answers)}
         # By the pool for questions: to plan such a statement costs as much as to run it.
         async with self._connected(self._questions) as connection:
-            ((epoch, xid, done),) = await _rows(connection, statement, parameters)
+            ((epoch, xid, found),) = await _rows(connection, statement, parameters)
+        done: Collection[int] = range(len(told)) if found is True else found or ()
         if done:
-            nodes = [hash_ for row in rows for hash_ in row["nodes"]]
-            self.on_commit(Change(xid, nodes, any(each.event.type not in NOT_OF_TOKENS for each in told)))
-            for each in told:
-                each.answer.revision = f"{epoch}.{xid}"  # type: ignore[attr-defined]  # mutations answer with one
-        return bool(done)
+            nodes = [hash_ for number in done for hash_ in events[number]["nodes"]]
+            concerns_tokens = any(told[number].event.type not in NOT_OF_TOKENS for number in done)
+            self.on_commit(Change(xid, nodes, concerns_tokens))
+        for number in done:
+            told[number].answer.revision = f"{epoch}.{xid}"  # type: ignore[attr-defined]  # mutations answer with one
+        return done
 
     async def gather(self, statement: Statement, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """Run a statement of `gather`, on a snapshot of its own."""

@@ -7,7 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from sqlalchemy import bindparam, insert, select, text, update
+from sqlalchemy import ARRAY, any_, bindparam, insert, select, text, update
 
 from watchword.server.errors import NotFound
 from watchword.server.storage import tables as t
@@ -49,25 +49,33 @@ PRESENTED = Statement(
     .where(_c.session_id == bindparam("id"), _c.user_id == bindparam("user_id"))
 )
 """What an access token of a session, signed by a key, depends on; the columns of `Presented`."""
-STANDING = Statement(select(t.sessions, CURRENT_KID, EPOCH, HORIZON).where(_c.session_id == bindparam("id")))
-"""A session as it stands, and what a token for it is made with; the columns of `Standing`."""
-# Nothing happens if anybody was faster: who exchanged the token, or ended the session.
+STANDING = Statement(
+    select(t.sessions, CURRENT_KID, EPOCH, HORIZON).where(
+        _c.session_id == any_(bindparam("ids", type_=ARRAY(t.sessions.c.session_id.type)))
+    )
+)
+"""Sessions as they stand, and what tokens for them are made with; the columns of `Standing`."""
+# Nothing happens to a session if anybody was faster: who exchanged the token, or ended the session.
 ROTATE = Statement(
     text(f"""
 WITH rotated AS (
-    UPDATE sessions SET refresh_generation = CAST(:generation AS integer), refresh_hash = CAST(:new_hash AS bytea),
-        previous_refresh_hash = refresh_hash, previous_refresh_time = CAST(:now AS timestamptz),
-        successor_sealed = CAST(:successor_sealed AS bytea), last_active_time = CAST(:now AS timestamptz),
-        idle_expire_time = CAST(:idle_expire_time AS timestamptz)
-    WHERE session_id = CAST(:id AS uuid) AND refresh_hash = CAST(:used_hash AS bytea) AND end_time IS NULL
-    RETURNING session_id
+    UPDATE sessions SET refresh_generation = rotation.generation, refresh_hash = rotation.new_hash,
+        previous_refresh_hash = refresh_hash, previous_refresh_time = rotation.now,
+        successor_sealed = rotation.successor_sealed, last_active_time = rotation.now,
+        idle_expire_time = rotation.idle_expire_time
+    FROM jsonb_to_recordset(CAST(:rotations AS jsonb)) AS rotation (
+        number int, id uuid, now timestamptz, used_hash bytea, new_hash bytea, generation int, successor_sealed bytea,
+        idle_expire_time timestamptz
+    )
+    WHERE session_id = rotation.id AND refresh_hash = rotation.used_hash AND end_time IS NULL
+    RETURNING rotation.number
 ),
-event AS ({EVENTS.format(change="rotated", payload="event.payload")}),
-answer AS ({ANSWERS.format(change="rotated")})
-{RESULT}, EXISTS (SELECT FROM rotated) FROM deployment
+event AS ({EVENTS.format(change="rotated", payload="event.payload")} WHERE event.number = rotated.number),
+answer AS ({ANSWERS.format(change="rotated")} WHERE answer.number = rotated.number)
+{RESULT}, ARRAY(SELECT number FROM rotated) FROM deployment
 """)  # noqa: S608 - constants
 )
-"""Exchange the newest refresh token of a session that has not ended, with the event and the answer of the call."""
+"""Exchange the newest refresh tokens of sessions that have not ended, with the events and answers of the calls."""
 _END_ALL = Statement(
     update(t.sessions)
     .where(_c.user_id == bindparam("of_user"), _c.end_time.is_(None), _c.session_id.is_distinct_from(bindparam("keep")))

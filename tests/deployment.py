@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import grpc
 
@@ -168,6 +169,11 @@ def health(address: str) -> str:
     with grpc.insecure_channel(address) as channel:
         answer = channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=5)
     return {b"\x08\x01": "SERVING", b"\x08\x02": "NOT_SERVING"}[answer]
+
+
+def waiting_for_locks(sql: Callable[[str], list[dict[str, Any]]]) -> int:
+    """How many connections wait for a lock."""
+    return sql("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")[0]["count"]
 
 
 def seconds_until(condition: Callable[[], bool], *, within: float) -> float:

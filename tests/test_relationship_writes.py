@@ -1,11 +1,15 @@
 """Writes that come at the same time share a transaction, and nobody notices: neither in the log nor by its answer."""
 
 import asyncio
-from uuid import uuid4
+from collections import Counter
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from deployment import seconds_until
+from deployment import seconds_until, waiting_for_locks
+from google.protobuf.empty_pb2 import Empty
+from hypothesis import given
+from hypothesis import strategies as st
 
 from watchword.client import (
     AsyncClient,
@@ -16,7 +20,15 @@ from watchword.client import (
     RelationshipKey,
 )
 from watchword.client.testing import LocalServer
+from watchword.server import relationship_writes
+from watchword.server.call import server_call
+from watchword.server.permissions.relationships import Relationship as Stored
+from watchword.server.relationship_writes import Write
+from watchword.server.storage.database import Told
+from watchword.server.storage.events import Event, EventType
+from watchword.server.storage.relationships import Key, Part
 
+TOLD = Told(server_call("test"), Event(EventType.RELATIONSHIPS_CHANGED, ()), Empty())
 MODEL = """model
   schema 1.1
 type user
@@ -42,6 +54,29 @@ def text(name: object) -> str:
 async def client(watchword_async: AsyncClient) -> AsyncClient:
     await watchword_async.permissions.write_model(dsl=MODEL)
     return watchword_async
+
+
+@st.composite
+def parts(draw: st.DrawFn) -> Write:
+    names = draw(st.lists(st.integers(0, 9), min_size=1, max_size=4, unique=True))
+    cut = draw(st.integers(0, len(names)))
+    writes = [Stored(f"document:{name}", "viewer", "user:ana") for name in names[:cut]]
+    deletes = [Key(f"document:{name}", "viewer", "user:ana") for name in names[cut:]]
+    return Write(Part(writes, deletes), told=TOLD, model_id=UUID(int=draw(st.integers(0, 1))))
+
+
+@given(st.lists(parts(), max_size=32), st.integers(4, 20))
+def test_what_shares_a_statement_has_one_model_and_no_relationship_in_common(writes, most):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(relationship_writes, "MAX_ITEMS", most)
+        found = relationship_writes.groups(writes)
+    assert sorted(number for group in found for number in group) == list(range(len(writes)))
+    for group in found:
+        assert len({writes[number].model_id for number in group}) == 1
+        keys = Counter(key for number in group for key in writes[number].keys)
+        assert set(keys.values()) == {1}
+        assert len(keys) <= most
+        assert group == sorted(group)
 
 
 async def test_each_call_has_its_own_event_and_its_own_answer(client: AsyncClient, sql):
@@ -105,8 +140,7 @@ async def test_who_waits_for_a_lock_does_not_hold_up_the_others(
     async with await psycopg.AsyncConnection.connect(watchword_server.database_url) as holder:
         await holder.execute("SELECT FROM relationships FOR UPDATE")
         waiting = [asyncio.create_task(client.relationships.write([], [key("held")])) for _ in range(3)]
-        is_stuck = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-        await asyncio.to_thread(seconds_until, lambda: sql(is_stuck)[0]["count"] > 0, within=20)
+        await asyncio.to_thread(seconds_until, lambda: waiting_for_locks(sql) > 0, within=20)
         await asyncio.gather(*(client.relationships.write([viewer(number)]) for number in range(40)))
         assert not any(call.done() and call.exception() is None for call in waiting)
         await holder.rollback()

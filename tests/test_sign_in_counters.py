@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from deployment import seconds_until
+from deployment import seconds_until, waiting_for_locks
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
@@ -258,8 +258,7 @@ async def test_of_many_that_look_at_the_same_time_only_as_many_pass_as_there_is_
     async with await psycopg.AsyncConnection.connect(watchword_server.database_url) as holder:
         await holder.execute("select from sign_in_counters for update")
         calls = [asyncio.create_task(reserve()) for _ in range(20)]
-        waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'"
-        await asyncio.to_thread(seconds_until, lambda: sql(waiting)[0]["count"] == len(calls), within=20)
+        await asyncio.to_thread(seconds_until, lambda: waiting_for_locks(sql) == len(calls), within=20)
         await holder.rollback()
     passed = [await call for call in calls]
     assert passed.count(2) == 5

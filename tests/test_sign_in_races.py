@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 from conftest import PASSWORD
-from deployment import seconds_until
+from deployment import seconds_until, waiting_for_locks
 
 from watchword.client import Client, Device, SignInRefusedError, User
 from watchword.client.testing import LocalServer
@@ -27,8 +27,7 @@ def while_changing(server: LocalServer, sql: Rows, user: User, changes: list[str
         for change in (LOCK, *changes):
             holder.execute(change, (user.user_id,))
         calling = thread.submit(call)
-        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-        seconds_until(lambda: sql(waiting)[0]["count"] > 0, within=20)
+        seconds_until(lambda: waiting_for_locks(sql) > 0, within=20)
         holder.commit()
         return calling.result()
 

@@ -18,10 +18,9 @@ from watchword.server.storage.relationships import WRITE, Key, Part, columns_of
 from watchword.server.together import Together
 
 MAX_ITEMS = 1_000
-"""Relationships in a transaction of several calls."""
-_ALONE = "2s"
-_TOGETHER = "100ms"
-"""How long a lock is waited for. Nobody waits long for a lock that only another call needs."""
+"""Relationships in one call, and in a transaction of several calls."""
+_LOCK_TIMEOUT = "100ms"
+"""How long several calls wait for a lock that perhaps only one of them needs; one alone waits as long as all do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +59,10 @@ class RelationshipWriter:
         return await self._commit((write,))
 
     async def _round(self, writes: Sequence[Write]) -> list[bool | Exception]:
-        groups = _groups(writes)
-        done = await asyncio.gather(*(self._settle([writes[number] for number in group]) for group in groups))
+        parts = groups(writes)
+        done = await asyncio.gather(*(self._settle([writes[number] for number in group]) for group in parts))
         outcomes: dict[int, bool | Exception] = {}
-        for group, outcome in zip(groups, done, strict=True):
+        for group, outcome in zip(parts, done, strict=True):
             outcomes.update(zip(group, outcome, strict=True))
         return [outcomes[number] for number in range(len(writes))]
 
@@ -81,24 +80,24 @@ class RelationshipWriter:
 
     async def _commit(self, writes: Sequence[Write]) -> bool:
         values = columns_of([write.part for write in writes])
-        lock_timeout = _ALONE if len(writes) == 1 else _TOGETHER
+        lock_timeout = _LOCK_TIMEOUT if len(writes) > 1 else None
         values |= {"model_id": writes[0].model_id, "starter": STARTER, "lock_timeout": lock_timeout}
         return bool(await self._database.write_at_once(WRITE, values, [write.told for write in writes]))
 
 
-def _groups(writes: Sequence[Write]) -> list[list[int]]:
+def groups(writes: Sequence[Write]) -> list[list[int]]:
     """Put together what may stand in one statement: of one model, not too much, and no relationship twice.
 
     Who writes what another one deletes must come before or after, and PostgreSQL writes no row twice by one statement.
     """
-    groups: list[tuple[UUID, set[tuple[str, str, str]], list[int]]] = []
+    found: list[tuple[UUID, set[tuple[str, str, str]], list[int]]] = []
     for number, write in enumerate(writes):
         keys = write.keys
-        for model_id, taken, members in groups:
+        for model_id, taken, members in found:
             if model_id == write.model_id and len(taken) + len(keys) <= MAX_ITEMS and taken.isdisjoint(keys):
                 taken.update(keys)
                 members.append(number)
                 break
         else:
-            groups.append((write.model_id, set(keys), [number]))
-    return [members for _, _, members in groups]
+            found.append((write.model_id, set(keys), [number]))
+    return [members for _, _, members in found]

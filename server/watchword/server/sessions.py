@@ -72,16 +72,6 @@ class Issued:
 
 
 @dataclass(frozen=True, slots=True)
-class Rotation:
-    """An exchange of the newest refresh token, ready to be written."""
-
-    issued: Issued
-    values: Mapping[str, Any] = field(repr=False)
-    """Of the statement ROTATE."""
-    event: Event
-
-
-@dataclass(frozen=True, slots=True)
 class Terms:
     """What a session is to be."""
 
@@ -92,11 +82,12 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True)
-class Beginning:
-    """A new session, ready to be written."""
+class Prepared:
+    """A new session, or the exchange of a refresh token, ready to be written."""
 
     issued: Issued
-    columns: Mapping[str, Any] = field(repr=False)
+    values: Mapping[str, Any] = field(repr=False)
+    """The session's columns, or what ROTATE takes of an exchange."""
     event: Event
 
 
@@ -120,7 +111,7 @@ class SessionKeeper:
 
     def beginning(
         self, ground: Ground, session_id: UUID, terms: Terms, call: Call, *, now: datetime
-    ) -> Beginning | None:
+    ) -> Prepared | None:
         """Prepare a session of a user who has just proved who they are; None if the key that signs is not known here.
 
         Whoever writes it must see to it that the user may still begin one.
@@ -132,7 +123,7 @@ class SessionKeeper:
         columns = self._columns(session_id, refresh, terms, call, now)
         session = Session(**columns, **_NOT_YET)
         issued = self._sign(key, session, refresh, read_at=Snapshot(ground.epoch, ground.horizon), now=now)
-        return Beginning(issued, columns, _established(session, terms.device))
+        return Prepared(issued, columns, _established(session, terms.device))
 
     def _columns(
         self, session_id: UUID, refresh: RefreshToken, terms: Terms, call: Call, now: datetime
@@ -177,7 +168,7 @@ class SessionKeeper:
         await _end(tx, session, REFRESH_TOKEN_REUSED)
         return RefreshTokenInvalid()
 
-    def rotation(self, standing: Standing, token: RefreshToken, call: Call, now: datetime) -> Rotation | None:
+    def rotation(self, standing: Standing, token: RefreshToken, call: Call, now: datetime) -> Prepared | None:
         """Prepare the usual exchange, of the newest token by who began the session; None if this is another case.
 
         What it rests on was read before, so whoever writes it must see to it that nothing of that has changed.
@@ -206,7 +197,7 @@ class SessionKeeper:
         )
         read_at = Snapshot(standing.epoch, standing.horizon)
         issued = self._sign(key, refreshed, successor, read_at=read_at, now=now)
-        return Rotation(issued, values, _presented(refreshed, Device()))
+        return Prepared(issued, values, _presented(refreshed, Device()))
 
     @staticmethod
     def _is_honest_retry(tx: Tx, session: Session, presented: bytes) -> bool:

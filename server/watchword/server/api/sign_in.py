@@ -10,7 +10,7 @@ from watchword.server.errors import InvalidField, ServerBusy, SignInRefused
 from watchword.server.identifiers import user_object
 from watchword.server.passwords import PasswordHasher
 from watchword.server.pipeline import at_once
-from watchword.server.sessions import Device, Issued, SessionKeeper, Terms
+from watchword.server.sessions import Device, SessionKeeper, Terms
 from watchword.server.storage import users
 from watchword.server.storage.credentials import Credential
 from watchword.server.storage.database import Database, Told, Tx
@@ -74,7 +74,6 @@ class SignInService:
         if usual is not None:
             attempt.succeed()
             return usual
-        issued: Issued | None = None
         async with self._database.write(call) as tx:
             user = await tx.users.lock_shared(credential.user_id)
             if user.status == users.ACTIVE and await _is_current(tx, credential):
@@ -105,7 +104,7 @@ class SignInService:
         """
         now = self._database.now()
         for row in await self._database.gather(GROUND, GROUND.parameters({"id": credential.user_id, "now": now})):
-            ground = Ground.of(row)
+            ground = Ground(*row)
             beginning = self._keeper.beginning(ground, self._database.new_id(), terms, call, now=now)
             if beginning is not None:
                 answer = pb.StartSignInResponse(
@@ -113,7 +112,7 @@ class SignInService:
                 )
                 sealed = self._database.seal_personal(beginning.event, call, ground.key_sealed)
                 told = Told(call, beginning.event, answer, sealed)
-                values = begin_values(credential, beginning.columns, now)
+                values = begin_values(credential, beginning.values, now)
                 return answer if await self._database.write_at_once(BEGIN, values, (told,)) else None
         return None
 

@@ -237,8 +237,11 @@ class Tx(Reader):
             return _sealed(self._keyring.sealer("events"), event, self.call)
         if key_sealed is None:
             return b""  # The person's key is destroyed: nothing about them is written any more.
-        key = self._person_keys.open(key_sealed, context=str(event.person))
-        return _sealed(Sealer.from_key(key, randomness=self._randomness), event, self.call)
+        return _sealed(_sealer_of(event.person, key_sealed, self._person_keys, self._randomness), event, self.call)
+
+
+def _sealer_of(person: UUID, key_sealed: bytes, person_keys: Sealer, randomness: Randomness) -> Sealer:
+    return Sealer.from_key(person_keys.open(key_sealed, context=str(person)), randomness=randomness)
 
 
 def _sealed(sealer: Sealer, event: Event, call: Call) -> bytes:
@@ -369,10 +372,9 @@ class Database:
 
     def seal_personal(self, event: Event, call: Call, key_sealed: bytes) -> bytes | None:
         """Seal what an event says of its person under their key, for `write_at_once`."""
-        if not any(event.personal.values()):
+        if event.person is None or not any(event.personal.values()):
             return None
-        key = self._person_keys.open(key_sealed, context=str(event.person))
-        return _sealed(Sealer.from_key(key, randomness=self._randomness), event, call)
+        return _sealed(_sealer_of(event.person, key_sealed, self._person_keys, self._randomness), event, call)
 
     def new_id(self) -> UUID:
         """Make an id, of now."""

@@ -31,8 +31,8 @@ UPSERT = """
 DELETE = """
     DELETE FROM relationships r USING unnest(
         CAST(:deleted_object AS text[]), CAST(:deleted_relation AS text[]), CAST(:deleted_subject AS text[]),
-        CAST(:deleted_subject_relation AS text[]){more}
-    ) AS given (object, relation, subject, subject_relation{name})
+        CAST(:deleted_subject_relation AS text[]), CAST(:deleted_number AS int[])
+    ) AS given (object, relation, subject, subject_relation, number)
     WHERE r.object = given.object AND r.relation = given.relation AND r.subject = given.subject
         AND r.subject_relation = given.subject_relation{where}
     RETURNING r.object, r.relation,
@@ -49,16 +49,12 @@ _TOLD = """event.payload || jsonb_strip_nulls(jsonb_build_object('deleted', (
             SELECT jsonb_agg(object || '#' || relation || '@' || subject) FROM deleted
             WHERE deleted.number = event.number
         )))"""
-_DELETED = DELETE.format(
-    more=", CAST(:deleted_number AS int[])",
-    name=", number",
-    where=" AND EXISTS (SELECT FROM guard)",
-    returned=", given.number",
-)
+_DELETED = DELETE.format(where=" AND EXISTS (SELECT FROM guard)", returned=", given.number")
 WRITE = Statement(
     text(f"""
 WITH guard AS MATERIALIZED (
-    SELECT set_config('lock_timeout', :lock_timeout, true) WHERE CAST(:model_id AS uuid) = COALESCE(
+    SELECT set_config('lock_timeout', COALESCE(:lock_timeout, current_setting('lock_timeout')), true)
+    WHERE CAST(:model_id AS uuid) = COALESCE(
         (SELECT model_id FROM permission_models ORDER BY sequence DESC LIMIT 1), CAST(:starter AS uuid)
     )
 ),
@@ -70,7 +66,7 @@ answer AS ({ANSWERS.format(change="guard")})
 """)  # noqa: S608 - constants of this module
 )
 _UPSERT = Statement(text(UPSERT.format(where="")))
-_DELETE = Statement(text(DELETE.format(more="", name="", where="", returned="")))
+_DELETE = Statement(text(DELETE.format(where="", returned="")))
 _LOCK = Statement(text("SELECT pg_advisory_xact_lock(key) FROM unnest(CAST(:keys AS bigint[])) AS key ORDER BY key"))
 # The one statement that reads the whole table is better off without its index.
 _READ_ALL = Statement(text("SET LOCAL enable_seqscan = on"))
@@ -170,20 +166,11 @@ def columns(writes: Iterable[Relationship]) -> dict[str, Any]:
     }
 
 
-def deleted_columns(deletes: Iterable[Key]) -> dict[str, Any]:
-    """The parameters of DELETE."""
-    return _deleted_columns(sorted(deletes, key=_in_order))
-
-
 def columns_of(parts: Sequence[Part]) -> dict[str, Any]:
     """The parameters of WRITE, but for the model."""
-    deletes = [(row, number) for number, part in enumerate(parts) for row in part.deletes]
-    deletes.sort(key=lambda numbered: _in_order(numbered[0]))
-    written = parts[0].writes if len(parts) == 1 else [row for part in parts for row in part.writes]
     return {
-        **columns(written),
-        **_deleted_columns([row for row, _ in deletes]),
-        "deleted_number": array(number for _, number in deletes),
+        **columns(row for part in parts for row in part.writes),
+        **deleted_columns((row, number) for number, part in enumerate(parts) for row in part.deletes),
     }
 
 
@@ -191,13 +178,17 @@ def _in_order(row: Relationship | Key) -> tuple[str, str, str]:
     return row.object, row.relation, row.subject
 
 
-def _deleted_columns(rows: Sequence[Key]) -> dict[str, Any]:
+def deleted_columns(deletes: Iterable[tuple[Key, int]]) -> dict[str, Any]:
+    """The parameters of DELETE, sorted like those of UPSERT: what is deleted, and the number of the call that does."""
+    numbered = sorted(deletes, key=lambda each: _in_order(each[0]))
+    rows = [row for row, _ in numbered]
     names = [row.subject.partition("#") for row in rows]
     return {
         "deleted_object": array(row.object for row in rows),
         "deleted_relation": array(row.relation for row in rows),
         "deleted_subject": array(name for name, _, _ in names),
         "deleted_subject_relation": array(relation for _, _, relation in names),
+        "deleted_number": array(number for _, number in numbered),
     }
 
 
@@ -211,7 +202,9 @@ class Relationships:
         """Write and delete; return what was there to delete. What is written and exists is replaced."""
         if writes:
             await self._reader.run(_UPSERT, **columns(writes))
-        return await self._reader.all(Key, _DELETE, **deleted_columns(deletes)) if deletes else []
+        if not deletes:
+            return []
+        return await self._reader.all(Key, _DELETE, **deleted_columns((row, 0) for row in deletes))
 
     async def exists(self, asked: Filter) -> bool:
         """Whether there is one that has not expired."""

@@ -1,6 +1,6 @@
 """The usual sign-in: what it rests on, and all that it writes, in a statement each."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -59,11 +59,6 @@ class Ground:
     kid: str | None
     epoch: str
     horizon: int
-
-    @classmethod
-    def of(cls, row: Sequence[Any]) -> "Ground":
-        """Read a row of GROUND."""
-        return cls(*row)
 
 
 def begin_values(credential: Credential, session: Mapping[str, Any], now: datetime) -> dict[str, Any]:

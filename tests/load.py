@@ -67,9 +67,11 @@ HALF_CHANGES = {
             -- a crash of PostgreSQL, which the loads are put through
             when 'watchword' then object = 'watchword:deployment'
             else false end""",
+    # Several answers share a transaction only if each is of an exchange of its own.
     "an answer without a change, or two answers of one": f"""
         select request_key from answers a where not exists (select from events e where {_SAME.format("a")})
-        union all select min(request_key) from answers group by xmin having count(*) > 1""",
+        union all select min(request_key) from answers a group by a.xmin having count(*) > 1 and count(*) <> (
+            select count(*) from events e where e.type = 'session-presented' and {_SAME.format("a")})""",
     "a change of the load without its answer": f"""
         select event_id from events e where actor = 'service:administrator' and e.type <> 'session-revoked'
             and not exists (select from answers a where {_SAME.format("a")})""",

@@ -63,6 +63,24 @@ def test_questions_that_need_too_much_together_are_all_answered(rpcs, sql):
     assert outcomes(rpcs.batch(asked)) == expected
 
 
+def test_what_was_counted_when_one_subject_had_everything_makes_no_check_slow(rpcs, sql):
+    """The statement that gathers is planned by that count, and the plan stays; it is given up after three seconds."""
+    asked = [("user:ana", "reader", f"doc:{number}") for number in range(1, 1_001)]
+    for write in (
+        "SELECT 'doc:' || n, 'viewer', 'group:1', 'member' FROM generate_series(1, 100000) AS n",
+        "SELECT 'group:1', 'member', 'user:' || n, '' FROM generate_series(1, 100000) AS n",
+        "SELECT 'doc:' || n, 'viewer', 'user:ana', '' FROM generate_series(1, 100000) AS n",
+    ):
+        sql(f"INSERT INTO relationships (object, relation, subject, subject_relation) {write}")
+        sql("ANALYZE relationships")
+        assert len(rpcs.batch(asked[:5]).results) == 5
+        rpcs.check(*asked[0])
+        sql("DELETE FROM relationships")
+    sql(WRITE, "group:%2$s", "member", "group:%2$s", "member", 60, 60)
+    rpcs.write(*(f"doc:{number}#viewer@group:1#member" for number in range(1, 1_001)))
+    assert set(outcomes(rpcs.batch(asked))) <= {DENIED, "RESOLUTION_LIMIT"}
+
+
 @pytest.mark.parametrize("question", [Question(), QUICK], ids=["cold", "warm"])
 def test_others_have_their_turn_while_a_batch_is_answered(rpcs, sql, question):
     sql(WRITE, "group:%2$s", "member", "group:%2$s", "member", 60, 60)

@@ -5,6 +5,7 @@ import secrets
 from datetime import UTC, datetime, timedelta
 
 import grpc
+import psycopg
 import pytest
 from conftest import PASSWORD
 from deployment import seconds_until
@@ -62,6 +63,25 @@ def test_pings_are_answered_one_by_one(rpcs):
     numbers = [one.ping(promptly=bool(number % 3)) for number in range(50)]
     for number in numbers:
         assert list(one.messages(number)) == []
+
+
+def test_nobody_is_told_to_look_for_what_makes_no_answer_another_one(rpcs, watchword, watchword_server):
+    watchword.users.create(username="ana", password=PASSWORD)
+    one = stream(rpcs)
+    with psycopg.connect(watchword_server.database_url, autocommit=True) as connection:
+        connection.execute("LISTEN watchword")
+
+        def told_to_look() -> int:
+            one.changes()  # after a look that began after all that was done
+            connection.execute("SELECT")  # after which whoever listens has heard what was said before
+            return len(list(connection.notifies(timeout=0)))
+
+        told_to_look()
+        watchword.sessions.refresh(watchword.sign_in("ana", password=PASSWORD).refresh_token)
+        assert not told_to_look()
+        rpcs.write("document:1#viewer@user:ana")
+        assert told_to_look()
+    one.end()
 
 
 @pytest.mark.parametrize("details", [False, True])

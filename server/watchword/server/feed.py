@@ -177,8 +177,13 @@ class Feed:
 
         So whoever hears from a worker that a key is revoked is not let in by it with that key, not even by the next
         call. The look that sees the change delivers it again, which does no harm; unless it was faster.
+
+        One that names no node, as a session that begins or goes on, makes no answer another one, and nobody is told.
+        Who wants to be past it all the same asks for a look.
         """
-        if self._visible is not None and change.nodes and not self._visible.sees(change.xid):
+        if not change.nodes:
+            return
+        if self._visible is not None and not self._visible.sees(change.xid):
             self.recent.add(change)
             for follower in self._followers:
                 follower.apply((change,), self._visible)

@@ -113,7 +113,7 @@ class Listings:
             require_fit(plan, asking.contextual)
             try:
                 rows = await self._database.gather(GATHER_OBJECTS, self._backward(model, asked))
-                found = await _beside(len(rows), lambda: gathered_objects(rows, account_of(subject)))
+                found = gathered_objects(rows, account_of(subject))
                 _require_bounds(found, consistency)
                 listing = await self._list_objects(model, found, asked)
             except NotKnown:
@@ -146,8 +146,9 @@ class Listings:
         found = gathered_objects(rows, account_of(asked.subject))
         # Of everything that was met, whatever has the type asked for: whether it has the relation is to be checked.
         everybody = f"{asked.type}:{WILDCARD}"  # may be met as a subject, and is no object
-        met = {object_ for object_, _ in found.reached if object_.partition(":")[0] == asked.type}
-        candidates = sorted(met - {everybody})
+        met = {object_ for object_, _ in found.reached}
+        met.update(row.object for rows in found.reverse.values() for row in rows)
+        candidates = sorted(name for name in met - {everybody} if name.partition(":")[0] == asked.type)
         contextual = asked.asking.contextual
         checks = [Question(asked.subject, asked.relation, object_, contextual=contextual) for object_ in candidates]
         if checks:

@@ -126,6 +126,7 @@ class Questions:
         if consistency.at_least is not None and (
             consistency.epoch != feed.epoch or not feed.visible.sees(consistency.at_least)
         ):
+            feed.nudge()  # the next one who has seen that write
             return None
         model_id = self._cache.model_id
         return self._plans.peek(model_id) if model_id is not None else None

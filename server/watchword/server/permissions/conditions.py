@@ -292,10 +292,17 @@ def _timestamp(value: Any) -> datetime:
 
 
 def _address(value: Any) -> str:
-    """The canonical form of an IP address, so that equal addresses are equal strings."""
+    """The canonical form of an IP address, so that equal addresses are equal strings.
+
+    Threat: a dual-stack listener tells of an IPv4 caller as ::ffff:192.0.2.1, which is in no network of IPv4 that
+    somebody is kept out of, or let in from. As in OpenFGA, that is the IPv4 address.
+    """
     if not isinstance(value, str):
         raise TypeError
-    return str(ipaddress.ip_address(value))
+    address = ipaddress.ip_address(value)
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped and "%" not in value:
+        return str(address.ipv4_mapped)
+    return str(address)
 
 
 _PREFIX: Final = re.compile(r"[^/%]+/(?:0|[1-9]\d{0,2})", re.ASCII)
@@ -305,8 +312,19 @@ def _in_cidr(address: str, cidr: str) -> bool:
     # Only the plain form: Python's module would also take a network without a length, or with a mask.
     if not _PREFIX.fullmatch(cidr):
         raise ValueError("a network is written as in 192.0.2.0/24")
-    own, network = ipaddress.ip_address(address), ipaddress.ip_network(cidr, strict=False)
+    own, network = ipaddress.ip_address(address), _network(cidr)
     return "%" not in address and own.version == network.version and own in network
+
+
+_MAPPED_BITS: Final = 96
+
+
+def _network(cidr: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    network = ipaddress.ip_network(cidr, strict=False)
+    mapped = network.network_address.ipv4_mapped if isinstance(network, ipaddress.IPv6Network) else None
+    if mapped is None or network.prefixlen < _MAPPED_BITS:
+        return network
+    return ipaddress.IPv4Network((mapped, network.prefixlen - _MAPPED_BITS))
 
 
 _CONVERT: Final[Mapping[ParameterType, Callable[[Any], Any]]] = {

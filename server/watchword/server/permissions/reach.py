@@ -167,3 +167,12 @@ class Backward:
         for (type_, entry), found in routes.objects.items():
             steps.followed.extend((type_, entry, tupleset, other, next_) for (other, tupleset), next_ in found)
         return steps
+
+    def leading(self) -> set["TypeRelation"]:
+        """The types and entries from which there is something to read: what is entered otherwise leads nowhere."""
+        leading = {(type_, entry) for type_, entry, *_ in (*self.granted, *self.followed)}
+        before = 0
+        while len(leading) > before:
+            before = len(leading)
+            leading |= {(type_, entry) for type_, entry, next_ in self.computed if (type_, next_) in leading}
+        return leading

@@ -46,7 +46,7 @@ class Gathered:
 
     disabled: accounts among those asked about that are suspended or deleted.
     accounts: all accounts asked about.
-    reached: objects and the relations they were entered by, if it was read backwards.
+    reached: objects and the relations they were entered by, if it was read backwards; without those that lead nowhere.
     """
 
     visible: Visible
@@ -137,7 +137,7 @@ def step_parameters(steps: Forward) -> dict[str, str]:
     return {
         "step_at": array(f"{type_}#{entry}" for type_, entry in places),
         "step_probed": array(array(read.probed) for read in stored),
-        "step_public": array("t" if read.public else "f" for read in stored),
+        "step_public": array(_bool(bool(read.public)) for read in stored),
         "step_sets": array(array(read.sets) for read in stored),
         "step_followed": array(array(read.followed) for read in stored),
         **_columns(
@@ -150,11 +150,24 @@ def step_parameters(steps: Forward) -> dict[str, str]:
 
 def backward_step_parameters(steps: Backward) -> dict[str, str]:
     """The same for lists of objects."""
+    leading = steps.leading()
     return {
-        **_columns("granted", ("type", "entry", "stored", "object_type"), steps.granted),
-        **_columns("computed", ("type", "entry", "next"), steps.computed),
-        **_columns("followed", ("type", "entry", "stored", "object_type", "next"), steps.followed),
+        **_columns(
+            "granted",
+            ("type", "entry", "stored", "object_type", "leads_on"),
+            [(*step, _bool((step[3], step[2]) in leading)) for step in steps.granted],
+        ),
+        **_columns("computed", ("type", "entry", "next"), [s for s in steps.computed if (s[0], s[2]) in leading]),
+        **_columns(
+            "followed",
+            ("type", "entry", "stored", "object_type", "next", "leads_on"),
+            [(*step, _bool((step[3], step[4]) in leading)) for step in steps.followed],
+        ),
     }
+
+
+def _bool(value: bool) -> str:  # noqa: FBT001 - PostgreSQL's text form of it
+    return "t" if value else "f"
 
 
 def _columns(prefix: str, names: Sequence[str], rows: Sequence[tuple[str, ...]]) -> dict[str, str]:
@@ -272,18 +285,20 @@ def gathered_objects(rows: Sequence[tuple[Any, ...]], accounts: Iterable[str]) -
     reverse = found.reverse
     # What names an object as a subject is read again for each relation that the object was entered by.
     readers: dict[tuple[str, str, str], tuple[str, str]] = {}
-    before = ("", "")
-    for who, object_, entry, relation, target, name, condition, context, expire_time in rows:
+    for who, object_, entry, relation, targets, name, condition, context, expire_time in rows:
         if who < 0:
             continue
-        if (object_, entry) != before:
-            before = (object_, entry)
-            found.reached.append(before)
+        reader = object_, entry
+        if relation is None:
+            found.reached.append(reader)
             found.entered.add(object_)
             found.entered.add(f"{object_}#{entry}" if entry else object_)
-        if relation is not None:
-            row = Relationship(target, relation, name, condition, context, expire_time)
-            key = (name, target.partition(":")[0], relation)
-            if readers.setdefault(key, before) is before:
-                reverse.setdefault(key, []).append(row)
+            continue
+        objects = targets.split(" ")
+        found.row_count += len(objects)
+        key = (name, objects[0].partition(":")[0], relation)
+        if readers.setdefault(key, reader) == reader:
+            reverse.setdefault(key, []).extend(
+                [Relationship(target, relation, name, condition, context, expire_time) for target in objects]
+            )
     return found

@@ -47,6 +47,13 @@ def compiled(expression: str, **types: str) -> CompiledCondition:
         ('v.in_cidr("0.0.0.0/0")', "ipaddress", "2001:db8::1", False),
         ('v.in_cidr("::/0")', "ipaddress", "fe80::1%eth0", False),
         ('v != null && v == ipaddress("2001:DB8:0::1")', "ipaddress", "2001:db8::1", True),
+        # An IPv4 address, as a listener for both kinds tells of it, and a network written so.
+        ('v.in_cidr("192.168.1.0/24")', "ipaddress", "::ffff:192.168.1.7", True),
+        ('v.in_cidr("::ffff:192.168.1.0/120")', "ipaddress", "192.168.1.7", True),
+        ('v.in_cidr("::ffff:192.168.1.0/120")', "ipaddress", "::ffff:192.168.2.7", False),
+        ('v.in_cidr("::ffff:0:0/96")', "ipaddress", "192.168.1.7", True),
+        ('v.in_cidr("::/0")', "ipaddress", "::ffff:192.168.1.7", False),
+        ('v != null && v == ipaddress("192.168.1.7")', "ipaddress", "::FFFF:c0a8:107", True),
         ('"a" in v && v.exists(x, x == "b") && v[1] == "b"', "list<string>", ["a", "b"], True),
         ("v.all(x, x > 1u)", "list<uint>", [2, "3"], True),
         ('v.exists(a, a.in_cidr("10.0.0.0/8"))', "list<ipaddress>", ["10.1.1.1"], True),

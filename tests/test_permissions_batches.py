@@ -55,6 +55,15 @@ def test_a_question_beyond_the_limit_leaves_the_others_their_answers(rpcs, sql):
         assert outcomes(response) == ["RESOLUTION_LIMIT", "INVALID_FIELD", "RESOLUTION_LIMIT"]
 
 
+def test_a_list_beyond_the_limit_is_refused_and_not_cut(rpcs, sql):
+    sql(WRITE, "doc:%s", "viewer", "user:ana", "", 300_000, 1)
+    with pytest.raises(Refused) as refused:
+        rpcs.objects("user:ana", "viewer", "doc")
+    assert (refused.value.reason, refused.value.metadata["limit"]) == ("RESOLUTION_LIMIT", "work")
+    sql("DELETE FROM relationships WHERE object LIKE %s", "doc:77%")
+    assert rpcs.objects("user:ana", "viewer", "doc", page_size=10).next_page_token
+
+
 def test_questions_that_need_too_much_together_are_all_answered(rpcs, sql):
     sql(WRITE, "doc:%s", "viewer", "group:%s", "member", 1_000, 150)
     rpcs.write("group:77#member@user:ana", "doc:500#banned@user:ana", deletes=["doc:7#viewer@group:77#member"])

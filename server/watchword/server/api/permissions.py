@@ -209,6 +209,7 @@ class PermissionService:
 
     async def _page(self, page: Page, listed: Listed | None, response: _Response) -> Sequence[Any]:
         """Give a page's entries, and tell the response how it goes on."""
+        entries: Sequence[Sequence[Any]]
         if listed is None:
             list_id, _, offset = page.after.partition(".")
             try:
@@ -221,7 +222,7 @@ class PermissionService:
             response.nodes.extend(listed.standings.nodes)
             response.horizon = listed.standings.horizon
             _set_remaining(response, listed.standings)
-            entries = list(map(list, _entries(listed)))
+            entries = _entries(listed)
             shown, more = entries[: page.size], len(entries) > page.size
             after = f"{await self._listings.put_by(entries, page.size)}.0" if more else ""
         response.complete = not more

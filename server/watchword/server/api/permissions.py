@@ -216,19 +216,18 @@ class PermissionService:
                 entries = await self._listings.fetch(UUID(list_id), int(offset), page.size)
             except ValueError:
                 raise InvalidPageToken from None
-            shown, more = entries[: page.size], len(entries) > page.size
             after = f"{list_id}.{int(offset) + page.size}"
         else:
             response.nodes.extend(listed.standings.nodes)
             response.horizon = listed.standings.horizon
             _set_remaining(response, listed.standings)
             entries = _entries(listed)
-            shown, more = entries[: page.size], len(entries) > page.size
-            after = f"{await self._listings.put_by(entries, page.size)}.0" if more else ""
-        response.complete = not more
-        if more:
+            is_last = len(entries) <= page.size
+            after = "" if is_last else f"{await self._listings.put_by(entries, page.size)}.0"
+        response.complete = len(entries) <= page.size
+        if not response.complete:
             response.next_page_token = self._pages.token(page, after)
-        return shown
+        return entries[: page.size]
 
     async def Explain(self, request: pb.ExplainRequest, _call: Call) -> pb.ExplainResponse:
         explanation, disabled, horizon = await self._listings.explain(_question(request))

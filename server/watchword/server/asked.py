@@ -24,6 +24,7 @@ from watchword.server.storage.gathered import (
     account_parameters,
     forward_parameters,
     gathered,
+    size,
 )
 from watchword.server.storage.statement import Statement
 
@@ -117,11 +118,11 @@ class Asked:
 
     def read(self, rows: Sequence[tuple[Any, ...]]) -> Gathered:
         """Read the statement's rows; of so many that they are of no use, no more than what they begin with."""
-        count = len(rows)
+        count = size(rows)
         if count >= MAX_ROWS:
             rows = rows[: 1 + len(self.accounts)]  # the snapshot and the disabled accounts
-        found = gathered(rows, self.steps.stored_at, self.subjects, self.accounts)
-        found.row_count = max(count, found.row_count)
+        found = gathered(rows, self.steps, self.subjects, self.accounts)
+        found.size = count
         return found
 
     @classmethod

@@ -49,6 +49,7 @@ from watchword.server.storage.gathered import (
     gathered_members,
     gathered_objects,
     names_of,
+    size,
 )
 
 MAX_LISTED: Final = 300_000
@@ -57,7 +58,7 @@ LIST_IS_KEPT: Final = timedelta(minutes=10)
 PAGE_ENTRIES: Final = 1_000
 """Entries of a list in one row of those that are put by."""
 _IN_THREAD: Final = 2_000
-"""From so many rows on, a list is computed beside the event loop."""
+"""From so many relationships on, a list is computed beside the event loop."""
 
 T = TypeVar("T")
 
@@ -113,7 +114,7 @@ class Listings:
             require_fit(plan, asking.contextual)
             try:
                 rows = await self._database.gather(GATHER_OBJECTS, self._backward(model, asked))
-                found = gathered_objects(rows, account_of(subject))
+                found = await _beside(size(rows), lambda: gathered_objects(rows, account_of(subject)))
                 _require_bounds(found, consistency)
                 listing = await self._list_objects(model, found, asked)
             except NotKnown:
@@ -155,13 +156,13 @@ class Listings:
             needed = Asked.of(model, checks)
             values = forward_parameters(needed.steps, needed.starts, needed.subjects, limit=MAX_LISTED)
             rows = await gatherer.gather(needed.statement, values | account_parameters(needed.accounts))
-            found.add(gathered(rows, needed.steps.stored_at, needed.subjects, needed.accounts))
+            found.add(gathered(rows, needed.steps, needed.subjects, needed.accounts))
         return found
 
     async def _list_objects(self, model: PreparedModel, found: Gathered, asked: _Objects) -> Listing:
         engine = Engine(model.plan, found.reader(), now=self._clock(), limits=self._limits)
         return await _beside(
-            found.row_count,
+            found.size,
             lambda: engine.list_objects(
                 asked.subject,
                 asked.relation,
@@ -190,11 +191,11 @@ class Listings:
             async with self._database.gathering() as gatherer:
                 values = forward_parameters(steps, starts, (), limit=MAX_LISTED) | account_parameters(())
                 rows = await gatherer.gather(GATHER_MEMBERS, values)
-                found = await _beside(len(rows), lambda: gathered_members(rows, steps.stored_at, ()))
+                found = await _beside(size(rows), lambda: gathered_members(rows, steps, ()))
                 _require_bounds(found, consistency)
                 engine = Engine(plan, found.reader(), now=self._clock(), limits=self._limits)
                 listing = await _beside(
-                    len(rows),
+                    found.size,
                     lambda: engine.list_subjects(
                         object_, relation, filters, context=asking.context, contextual=asking.contextual
                     ),
@@ -212,7 +213,7 @@ class Listings:
             return set()
         steps = model.forward(frozenset())
         rows = await gatherer.gather(gather_for(0), values | forward_parameters(steps, (), (), limit=MAX_LISTED))
-        return gathered(rows, steps.stored_at, (), ()).disabled
+        return gathered(rows, steps, (), ()).disabled
 
     # ----- explanations -----------------------------------------------------------------------------------------------
 
@@ -280,14 +281,14 @@ class Listings:
         return entries[skipped : skipped + size + 1]
 
 
-async def _beside(rows: int, work: Callable[[], T]) -> T:
+async def _beside(read: int, work: Callable[[], T]) -> T:
     """Do much work in a thread, so that other calls have their turn; little work at once."""
-    return await asyncio.to_thread(work) if rows > _IN_THREAD else work()
+    return await asyncio.to_thread(work) if read > _IN_THREAD else work()
 
 
 def _require_bounds(found: Gathered, consistency: Consistency) -> None:
     require_history(found, consistency)
-    if found.row_count >= MAX_LISTED:
+    if found.size >= MAX_LISTED:
         raise LimitMet(Limit.WORK, TOO_MUCH)
 
 

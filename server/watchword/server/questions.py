@@ -45,11 +45,11 @@ from watchword.server.permissions.relationships import RelationshipReader
 from watchword.server.permissions.standing import MAX_NODES, Standing
 from watchword.server.plans import Plans, PreparedModel
 from watchword.server.storage.database import Database
-from watchword.server.storage.gathered import Gathered
+from watchword.server.storage.gathered import Gathered, size
 from watchword.server.together import Together
 
 _IN_THREAD: Final = 10_000
-"""From so many rows on, they are read beside the event loop."""
+"""From so many relationships on, they are read beside the event loop."""
 _BATCH_SECONDS: Final = 5.0
 _TURN_SECONDS: Final = 0.01
 """After so long a batch lets other calls have their turn."""
@@ -229,8 +229,8 @@ class Questions:
             rows = await self._database.gather(asked.statement, asked.parameters())
         except TimedOut:
             raise ResolutionLimit(Limit.TIME.value, TOO_SLOW) from None
-        found = await asyncio.to_thread(asked.read, rows) if len(rows) > _IN_THREAD else asked.read(rows)
-        if found.row_count >= MAX_ROWS:
+        found = await asyncio.to_thread(asked.read, rows) if size(rows) > _IN_THREAD else asked.read(rows)
+        if found.size >= MAX_ROWS:
             raise LimitMet(Limit.WORK, TOO_MUCH)
         if found.model_id == model.model_id:
             self._cache.offer(found)
@@ -254,7 +254,7 @@ class Questions:
                     found = asked.read(await gatherer.gather(asked.statement, asked.parameters()))
                 except TimedOut:
                     raise ResolutionLimit(Limit.TIME.value, TOO_SLOW) from None
-                if found.row_count < MAX_ROWS:
+                if found.size < MAX_ROWS:
                     results += await self._evaluate_all(model, found, part)
                 elif len(part) == 1:
                     results.append(ResolutionLimit(Limit.WORK.value, TOO_MUCH))

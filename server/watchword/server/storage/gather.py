@@ -124,14 +124,22 @@ sought (who, at, objects) AS MATERIALIZED (
 )"""
 
 
+# One row for all that are alike but for their objects and subjects, which stand in the same order.
+_READ: Final = """
+    SELECT 0, string_agg(object, ' '), at, relation, string_agg(subject, ' '), subject_relation, condition, context,
+        expire_time
+    FROM walked WHERE relation IS NOT NULL GROUP BY at, relation, subject_relation, condition, context, expire_time
+"""
+
+
 def _gather(sought: str) -> Statement:
     return _statement(
         f"""{_STEPS}{_ALIKE}{sought}
 SELECT * FROM ({_HEAD}
   UNION ALL
-    SELECT 0, object, at, relation, subject, subject_relation, condition, context, expire_time FROM walked
-  UNION ALL
     SELECT who + 1, array_to_string(objects, ' '), at, NULL, NULL, NULL, NULL, NULL, NULL FROM sought
+  UNION ALL
+    {_READ}
   UNION ALL
     SELECT w.who + 1, r.object, w.at, r.relation, r.subject, '', r.condition, r.context, r.expire_time
     FROM sought w JOIN step s ON s.at = w.at, LATERAL (
@@ -152,10 +160,9 @@ _GATHER: Final = _gather(_FOR_ONE), _gather(_FOR_SEVERAL)
 def gather_for(askers: int) -> Statement:
     """The statement that reads all that checks for so many subjects need.
 
-    Rows, beside the first ones:
-        0, object, at: a node, as it was entered
-        0, object, at, and a relationship there without its object: one that matters to all
-        who + 1, objects, at: where who asks was looked for, the names separated by blanks
+    Rows, beside the first ones, in this order:
+        who + 1, objects, at: the nodes, as they were entered, where who asks was looked for; separated by blanks
+        0, objects, at, and relationships there: the relation, and as many subjects; those that matter to all
         who + 1, object, at, and a relationship there without its object: one that names who asks, or everybody
     """
     return _GATHER[askers > 1]
@@ -165,11 +172,14 @@ GATHER_MEMBERS: Final = _statement(
     f"""{_STEPS}{_ALL}
 SELECT * FROM ({_HEAD}
   UNION ALL
-    SELECT 0, object, at, relation, subject, subject_relation, condition, context, expire_time FROM walked
+    SELECT 0, string_agg(object, ' '), at, NULL, NULL, NULL, NULL, NULL, NULL FROM walked WHERE relation IS NULL
+    GROUP BY at
+  UNION ALL
+    {_READ}
 ) rows LIMIT :limit
 """  # noqa: S608 - constants of this module
 )
-"""All that lists of subjects read: the nodes as above, with every member of each."""
+"""All that lists of subjects read: the nodes, as above but of nobody (0), with every member of each."""
 
 _OF_NODE: Final = "s.type = split_part(n.object, ':', 1) AND s.entry = n.entry"
 
@@ -237,7 +247,7 @@ SELECT * FROM ({_HEAD}
   UNION ALL
     SELECT 0, object, entry, NULL, NULL, NULL, NULL, NULL, NULL FROM node
   UNION ALL
-    SELECT 0, object, entry, stored, string_agg(target, ' '), name, condition, context, expire_time
+    SELECT 0, string_agg(target, ' '), entry, stored, object, name, condition, context, expire_time
     FROM read GROUP BY object, entry, stored, low, name, condition, context, expire_time
 ) rows LIMIT :limit
 """  # noqa: S608 - constants of this module
@@ -246,6 +256,6 @@ SELECT * FROM ({_HEAD}
 
 Rows, beside the first ones:
     0, object, entry: a node, as it was entered
-    0, object, entry, and relationships there: the relation, the objects, separated by blanks, the subject as they name
-        it, and the condition, context and expiry that they share
+    0, objects, entry, and relationships that one node has with them all: the relation, the node's object and as they
+        name it, and the condition, context and expiry that they share
 """

@@ -1,6 +1,6 @@
 """What `gather` read, as the engine and the cache want it, and what it is to be asked for."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -19,25 +19,42 @@ Start = tuple[int, str, str]
 """Who asks (a number), an object and the relation that it is entered by."""
 
 
+Place = tuple[tuple[str, bool, bool, int], ...]
+"""What is read of an object that was entered in some way. Of each relation, as `#relation`: whether all, whether its
+sets, and for how many of the names that an asker has (`names_of`) it is looked through."""
+
+
 @dataclass(slots=True)
 class Steps:
     """The steps of some questions: as parameters, and what they read at each place they come to."""
 
     forward: Forward
     parameters: dict[str, str] = field(init=False)
-    _stored: dict[str, Stored] = field(default_factory=dict)
+    _places: dict[str, Place] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Write the parameters once for all questions."""
         self.parameters = step_parameters(self.forward)
 
-    def stored_at(self, at: str) -> Stored:
+    def place(self, at: str) -> Place:
         """What is read of an object that was entered by `type#relation`."""
-        found = self._stored.get(at)
+        found = self._places.get(at)
         if found is None:
             type_, _, entry = at.partition("#")
-            found = self._stored[at] = self.forward.at(type_, entry)
+            found = self._places[at] = _place(self.forward.at(type_, entry))
         return found
+
+
+def _place(stored: Stored) -> Place:
+    return tuple(
+        (
+            f"#{name}",
+            name in stored.followed,
+            name in stored.sets,
+            (name in stored.probed) + (name in stored.public),
+        )
+        for name in dict.fromkeys((*stored.followed, *stored.sets, *stored.probed))
+    )
 
 
 @dataclass(slots=True)
@@ -46,6 +63,7 @@ class Gathered:
 
     disabled: accounts among those asked about that are suspended or deleted.
     accounts: all accounts asked about.
+    size: how many nodes and relationships it is.
     reached: objects and the relations they were entered by, if it was read backwards; without those that lead nowhere.
     """
 
@@ -58,7 +76,7 @@ class Gathered:
     reverse: dict[tuple[str, str, str], list[Relationship]] = field(default_factory=dict)
     entered: set[str] = field(default_factory=set)
     reached: list[tuple[str, str]] = field(default_factory=list)
-    row_count: int = 0
+    size: int = 0
 
     def reader(self) -> KnownNodes:
         """The same as the engine reads it."""
@@ -74,7 +92,7 @@ class Gathered:
                 mine.merge(content)
         self.disabled |= other.disabled
         self.accounts |= other.accounts
-        self.row_count += other.row_count
+        self.size += other.size
 
 
 def account_parameters(accounts: Iterable[str]) -> dict[str, Any]:
@@ -174,13 +192,18 @@ def _columns(prefix: str, names: Sequence[str], rows: Sequence[tuple[str, ...]])
     return {f"{prefix}_{name}": array(row[number] for row in rows) for number, name in enumerate(names)}
 
 
+def size(rows: Sequence[tuple[Any, ...]]) -> int:
+    """How many nodes and relationships the rows of a statement of `gather` tell of: many may stand in one."""
+    return sum(row[1].count(" ") + 1 for row in rows)
+
+
 def _head(rows: Sequence[tuple[Any, ...]], accounts: Iterable[str]) -> Gathered:
     found: Gathered | None = None
     disabled: set[str] = set()
     for row in rows:
         if row[0] == _SNAPSHOT:
             model_id = UUID(row[3]) if row[3] else STARTER
-            found = Gathered(Visible.parse(row[1]), row[2], model_id, frozenset(accounts), row_count=len(rows))
+            found = Gathered(Visible.parse(row[1]), row[2], model_id, frozenset(accounts), size=size(rows))
         elif row[0] == _DISABLED:
             disabled.add(row[1])
         else:
@@ -192,89 +215,75 @@ def _head(rows: Sequence[tuple[Any, ...]], accounts: Iterable[str]) -> Gathered:
 
 
 def gathered(
-    rows: Sequence[tuple[Any, ...]],
-    stored_at: Callable[[str], Stored],
-    subjects: Sequence[str],
-    accounts: Iterable[str],
+    rows: Sequence[tuple[Any, ...]], steps: Steps, subjects: Sequence[str], accounts: Iterable[str]
 ) -> Gathered:
     """Read the rows of `gather_for`."""
     found = _head(rows, accounts)
     contents = found.contents
     names = [names_of(subject) for subject in subjects]
-    for who, object_, at, relation, subject, subject_relation, condition, context, expire_time in rows:
+    for who, objects, at, *rest in rows:
         if who < 0:
             continue
+        listed = objects.split(" ")
+        relation, named, subject_relation, condition, context, expire_time = rest
         if relation is None:
-            if who == 0:
-                _visit(contents, object_, stored_at(at))
-            else:
-                objects = object_.split(" ")
-                found.row_count += len(objects)
-                _note_probes(contents, objects, stored_at(at), names[who - 1])
+            _visit(contents, listed, steps.place(at), names[who - 1])
             continue
-        content = contents[f"{object_}#{relation}"]
-        name = f"{subject}#{subject_relation}" if subject_relation else subject
-        row = Relationship(object_, relation, name, condition, context, expire_time)
-        if content.everything is not None:
-            content.everything[name] = row
-        if not subject_relation:
-            content.direct[name] = row
-            content.absent.pop(name, None)
-        elif content.sets is not None:
-            content.sets[name] = row
+        suffix = f"#{subject_relation}" if subject_relation else ""
+        for object_, subject in zip(listed, named.split(" "), strict=True):
+            content = contents[f"{object_}#{relation}"]
+            name = subject + suffix
+            row = Relationship(object_, relation, name, condition, context, expire_time)
+            if content.everything is not None:
+                content.everything[name] = row
+            if not suffix:
+                content.direct[name] = row
+                content.absent.pop(name, None)
+            elif content.sets is not None:
+                content.sets[name] = row
     return found
 
 
-def _visit(contents: dict[str, Content], object_: str, stored: Stored) -> None:
-    """Note that what is stored at an object is known, be it nothing."""
-    for relation in stored.followed:
-        content = _content(contents, f"{object_}#{relation}")
-        if content.everything is None:
-            content.everything = {}
-    for relation in stored.sets:
-        content = _content(contents, f"{object_}#{relation}")
-        if content.sets is None:
-            content.sets = {}
-    for relation in stored.probed:
-        _content(contents, f"{object_}#{relation}")
+def _visit(contents: dict[str, Content], objects: Sequence[str], place: Place, names: Sequence[str]) -> None:
+    """Note that what is read of objects is known, and that somebody was looked for there by name: be it in vain.
 
-
-def _note_probes(contents: dict[str, Content], objects: Sequence[str], stored: Stored, names: Sequence[str]) -> None:
-    """Note that somebody was looked for by these names, their own and everybody's, be it in vain."""
-    for relation in stored.probed:
-        wanted = names if relation in stored.public else names[:1]
+    What was found comes later, in rows of its own.
+    """
+    for suffix, is_all, has_sets, probed in place:
+        wanted = names[:probed]
         for object_ in objects:
-            content = contents[f"{object_}#{relation}"]
-            content.absent.update((name, None) for name in wanted if name not in content.direct)
+            node = object_ + suffix
+            content = contents.get(node)
+            if content is None:
+                content = contents[node] = Content()
+            if is_all and content.everything is None:
+                content.everything = {}
+            if has_sets and content.sets is None:
+                content.sets = {}
+            for name in wanted:
+                content.absent[name] = None
 
 
-def _content(contents: dict[str, Content], node: str) -> Content:
-    content = contents.get(node)
-    if content is None:
-        content = contents[node] = Content()
-    return content
-
-
-def gathered_members(
-    rows: Sequence[tuple[Any, ...]], stored_at: Callable[[str], Stored], accounts: Iterable[str]
-) -> Gathered:
+def gathered_members(rows: Sequence[tuple[Any, ...]], steps: Steps, accounts: Iterable[str]) -> Gathered:
     """Read the rows of GATHER_MEMBERS."""
     found = _head(rows, accounts)
-    visited: set[tuple[str, str]] = set()
-    for who, object_, at, relation, subject, subject_relation, condition, context, expire_time in rows:
+    contents = found.contents
+    for who, objects, at, *rest in rows:
         if who < 0:
             continue
-        if (object_, at) not in visited:
-            visited.add((object_, at))
-            stored = stored_at(at)
-            for name in (*stored.sets, *stored.followed, *stored.probed):
-                content = _content(found.contents, f"{object_}#{name}")
-                if content.everything is None:
-                    content.everything = {}
-        if relation is not None:
-            name = f"{subject}#{subject_relation}" if subject_relation else subject
-            everything = found.contents[f"{object_}#{relation}"].everything
+        listed = objects.split(" ")
+        relation, named, subject_relation, condition, context, expire_time = rest
+        if relation is None:
+            for suffix, *_ in steps.place(at):
+                for object_ in listed:
+                    content = contents.setdefault(object_ + suffix, Content())
+                    content.everything = content.everything or {}
+            continue
+        suffix = f"#{subject_relation}" if subject_relation else ""
+        for object_, subject in zip(listed, named.split(" "), strict=True):
+            everything = contents[f"{object_}#{relation}"].everything
             if everything is not None:
+                name = subject + suffix
                 everything[name] = Relationship(object_, relation, name, condition, context, expire_time)
     return found
 
@@ -285,20 +294,19 @@ def gathered_objects(rows: Sequence[tuple[Any, ...]], accounts: Iterable[str]) -
     reverse = found.reverse
     # What names an object as a subject is read again for each relation that the object was entered by.
     readers: dict[tuple[str, str, str], tuple[str, str]] = {}
-    for who, object_, entry, relation, targets, name, condition, context, expire_time in rows:
+    for who, objects, entry, relation, object_, name, condition, context, expire_time in rows:
         if who < 0:
             continue
-        reader = object_, entry
         if relation is None:
-            found.reached.append(reader)
-            found.entered.add(object_)
-            found.entered.add(f"{object_}#{entry}" if entry else object_)
+            found.reached.append((objects, entry))
+            found.entered.add(objects)
+            found.entered.add(f"{objects}#{entry}" if entry else objects)
             continue
-        objects = targets.split(" ")
-        found.row_count += len(objects)
-        key = (name, objects[0].partition(":")[0], relation)
+        listed = objects.split(" ")
+        key = (name, listed[0].partition(":")[0], relation)
+        reader = object_, entry
         if readers.setdefault(key, reader) == reader:
             reverse.setdefault(key, []).extend(
-                [Relationship(target, relation, name, condition, context, expire_time) for target in objects]
+                [Relationship(target, relation, name, condition, context, expire_time) for target in listed]
             )
     return found

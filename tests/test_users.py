@@ -1,9 +1,14 @@
 """UserService, through the SDK, on the real server."""
 
+import secrets
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from uuid import UUID
 
+import grpc
 import pytest
 from conftest import PASSWORD
+from wire import RPC, Outcome, outcome_of
 
 from watchword.client import (
     AlreadyExistsError,
@@ -17,6 +22,13 @@ from watchword.client import (
     UserStatus,
     WrongStatusError,
 )
+from watchword.server.api.pages import Pages
+from watchword.server.app import running
+from watchword.server.bootstrap import ADMINISTRATOR
+from watchword.server.call import Caller, server_call
+from watchword.server.config import Config
+from watchword.server.sealing import Keyring
+from watchword.v1 import users_pb2 as pb
 
 
 def test_a_user_is_found_by_every_name(watchword: Client):
@@ -223,3 +235,33 @@ def test_a_page_token_belongs_to_its_query_and_caller(watchword: Client, watchwo
     key = watchword.service_accounts.create_key("other", permissions=["read_users"])
     with Client(watchword_server.address, api_key=key.api_key) as other, pytest.raises(InvalidPageTokenError):
         other.users.list_page(page_size=1, page_token=token)
+
+
+@pytest.mark.parametrize("prefix", ["", "a"])
+async def test_a_page_token_of_a_server_before_migration_0007(prefix, watchword, watchword_server, metadata, sql):
+    """It is ours in all but what it holds: the id of the last user, not a place in the list."""
+    first, second = (watchword.users.create(email=f"{name}@example.com") for name in ("ana", "anb"))
+    sql("delete from signing_keys")  # the server here has a master key of its own
+    keyring = Keyring.parse(Keyring.generate(secrets.token_bytes), randomness=secrets.token_bytes)
+    rpc, pages, request = RPC["ListUsers"], Pages(keyring), pb.ListUsersRequest(filter={"email_prefix": prefix})
+    call = replace(server_call("UserService/ListUsers"), caller=Caller(ADMINISTRATOR, UUID(int=0), frozenset()))
+    page = pages.page(request, call)
+    config = Config(listen="127.0.0.1:0")
+    async with (
+        running(config, database_url=watchword_server.database_url, keyring=keyring) as app,
+        grpc.aio.insecure_channel(app.address) as channel,
+    ):
+        method = channel.unary_unary(rpc.path, rpc.request.SerializeToString, rpc.response.FromString)
+
+        async def list_behind(position: str) -> Outcome:
+            request.page_token = pages.token(page, position)
+            try:
+                return Outcome("OK", await method(request, metadata=metadata, timeout=20))
+            except grpc.RpcError as error:
+                return outcome_of(error)
+
+        place = first.email if prefix else f"{first.create_time.isoformat()} {first.user_id}"
+        answer = await list_behind(place)
+        assert [user.user_id for user in answer.response.users] == [second.user_id], answer.short
+        refused = await list_behind(first.user_id)
+    assert (refused.code, refused.reason) == ("INVALID_ARGUMENT", "INVALID_PAGE_TOKEN"), refused.short

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from sqlalchemy import text
 
+from watchword.server.errors import InvalidPageToken
 from watchword.server.storage import tables as t
 from watchword.server.storage.statement import Statement
 from watchword.server.storage.users import User
@@ -92,14 +93,25 @@ class UserFilter:
         return _BY_ADDRESS if self.email_prefix else _BY_CREATION
 
     def parameters(self, after: str = "") -> dict[str, Any]:
-        """Give the values of the places: the end of the list, and behind a position, or else its beginning."""
+        """Give the values of the places: the end of the list, and behind a position, or else its beginning.
+
+        Raises:
+            InvalidPageToken: there is no such position. In tokens of before migration 0007 it is the id of a user.
+
+        """
         values = {"first_time": self.create_time_from or _EARLIEST, "until": self.create_time_until or _LATEST}
         if self.email_prefix:
+            if after and "@" not in after:
+                raise InvalidPageToken
             first = after + _LOWEST if after else self.email_prefix
             return {**values, "first": first, "beyond": self.email_prefix + _HIGHEST}
         if after:
             time, _, user_id = after.partition(" ")
-            return {**values, "first_time": datetime.fromisoformat(time), "first_id": UUID(int=UUID(user_id).int + 1)}
+            try:
+                behind = {"first_time": datetime.fromisoformat(time), "first_id": UUID(int=UUID(user_id).int + 1)}
+            except ValueError:
+                raise InvalidPageToken from None
+            return {**values, **behind}
         return {**values, "first_id": UUID(int=0)}
 
 

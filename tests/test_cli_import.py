@@ -147,7 +147,7 @@ def check_django(url: str, sent, watchword: Client, tmp_path: Path) -> None:
     done = sent("django", "--from", url, "--id-prefix", "shop/", refused=True)
     assert (done["created_count"], done["existing_count"], done["refused_count"]) == (GOOD, 0, 3)
     for told in (tried, done):
-        assert (told["suspended_count"], told["without_password_count"], told["weak_password_count"]) == (1, 3, 1)
+        assert (told["suspended_count"], told["without_password_count"], told["weak_password_count"]) == (1, 2, 1)
         assert told["flags"] == {"is_staff": 1, "is_superuser": 1}
         assert told["password_schemes"]["argon2id"] == 3
         cases = {(case["field"], tuple(case["examples"])): case["description"] for case in told["refusals"]}
@@ -380,6 +380,42 @@ def test_users_come_without_hashes_that_cannot_be_verified_if_that_is_wanted(sen
     done = sent(*OPTIONS, "--from", url, "--drop-bad-hashes")
     assert (done["created_count"], done["dropped_hash_count"], done["without_password_count"]) == (3, 2, 2)
     assert watchword.credentials.list(watchword.users.get_by_email("u0@example.com").user_id) == ()
+
+
+def test_users_come_without_addresses_that_are_invalid_if_that_is_wanted(sent, run, watchword, tmp_path):
+    rows = [
+        (1, "ana@example.com", "ana", HASH),
+        (2, f"{CANARY}@@example.com", "ben", HASH),
+        (3, f"{CANARY}@@example.com", None, HASH),
+        (4, f"{CANARY}@@example.com", "no username", HASH),
+        (5, f"{CANARY}@@example.com", f"{CANARY}@@example.com", HASH),
+        *((number, f"{CANARY} at home", f"user{number}", None) for number in range(6, 12)),
+    ]
+    with closing(sqlite3.connect(tmp_path / "x.db")) as connection, connection:
+        connection.execute("CREATE TABLE people (id, email, username, password)")
+        connection.executemany("INSERT INTO people VALUES (?, ?, ?, ?)", rows)
+    columns = ("--email-column", "email", "--username-column", "username", "--password-column", "password")
+    command = ("table", "people", *columns, "--from", f"sqlite:///{tmp_path}/x.db")
+    for told in (dry(*command, cwd=tmp_path, code=1), sent(*command, refused=True)):
+        assert (told["refused_count"], told["dropped_email_count"], told["dropped_email_examples"]) == (10, 0, [])
+        cases = {tuple(case["examples"]): (case["field"], case["description"]) for case in told["refusals"]}
+        assert cases.keys() == {("2", "6", "7", "8", "9"), ("3", "4", "5")}
+        assert {field for field, _ in cases.values()} == {"email"}
+        assert "--drop-invalid-emails" in cases["2", "6", "7", "8", "9"][1]
+        assert "--drop-invalid-emails" not in cases["3", "4", "5"][1]
+    wanted = (*command, "--drop-invalid-emails")
+    for told in (dry(*wanted, cwd=tmp_path, code=1), sent(*wanted, refused=True)):
+        assert (told["refused_count"], told["dropped_email_count"]) == (3, 7)
+        assert told["dropped_email_examples"] == ["2", "6", "7", "8", "9"]
+    for mode in (("--dry-run",), ()):
+        shown = run("import", *wanted, *mode, code=1)
+        assert "7  without the e-mail address, which is invalid (id 2, 6, 7, 8, 9, …)" in shown.stdout
+        assert CANARY not in shown.stdout + shown.stderr
+    users = {user.external_id: (user.email, user.username) for user in watchword.users.list()}
+    assert users == {
+        "1": ("ana@example.com", "ana"), "2": (None, "ben"), **{str(n): (None, f"user{n}") for n in range(6, 12)}
+    }  # fmt: skip
+    assert watchword.sign_in("ben", password=PASSWORD).session
 
 
 # ----- databases ------------------------------------------------------------------------------------------------------

@@ -63,11 +63,18 @@ _ATTRIBUTE = Annotated[
 _TIME_ZONE = Annotated[
     str, typer.Option(metavar="ZONE", help="The time zone of times that do not tell theirs, such as Europe/Zurich.")
 ]
-_DROP = Annotated[
+_DROP_HASHES = Annotated[
     bool,
     typer.Option(
         "--drop-bad-hashes",
         help="Import users whose password hash cannot be verified all the same, without a password.",
+    ),
+]
+_DROP_EMAILS = Annotated[
+    bool,
+    typer.Option(
+        "--drop-invalid-emails",
+        help="Import users whose e-mail address is invalid all the same, with their usernames only.",
     ),
 ]
 _DRY_RUN = Annotated[
@@ -93,6 +100,7 @@ class _Options:
     id_prefix: str
     time_zone: str
     drop_bad_hashes: bool
+    drop_invalid_emails: bool
     dry_run: bool
     refused: Path | None
 
@@ -110,7 +118,8 @@ def django(
     attribute_column: _ATTRIBUTE = None,
     id_prefix: _ID_PREFIX = "",
     time_zone: _TIME_ZONE = "UTC",
-    drop_bad_hashes: _DROP = False,
+    drop_bad_hashes: _DROP_HASHES = False,
+    drop_invalid_emails: _DROP_EMAILS = False,
     dry_run: _DRY_RUN = False,
     refused: _REFUSED = None,
 ) -> None:
@@ -120,7 +129,7 @@ def django(
     is not active is suspended. is_staff and is_superuser, if set, and the names of the groups become attributes of the
     user, and give no rights here. Exit code 1 if a user is or would be refused.
     """
-    options = _Options(from_, schema, id_prefix, time_zone, drop_bad_hashes, dry_run, refused)
+    options = _Options(from_, schema, id_prefix, time_zone, drop_bad_hashes, drop_invalid_emails, dry_run, refused)
     framework = layouts.django(_said("--table", table))
     layout = _with(framework.layout, display_name_column, attribute_column)
     _import(door, layout, framework, options)
@@ -150,7 +159,8 @@ def flask_security(
     attribute_column: _ATTRIBUTE = None,
     id_prefix: _ID_PREFIX = "",
     time_zone: _TIME_ZONE = "UTC",
-    drop_bad_hashes: _DROP = False,
+    drop_bad_hashes: _DROP_HASHES = False,
+    drop_invalid_emails: _DROP_EMAILS = False,
     dry_run: _DRY_RUN = False,
     refused: _REFUSED = None,
 ) -> None:
@@ -161,7 +171,7 @@ def flask_security(
     sign in with a wrong salt, which cannot be noticed while importing. Exit code 1 if a user is or would be refused.
     """
     salt = "" if single_hash else _salt(salt_file)
-    options = _Options(from_, schema, id_prefix, time_zone, drop_bad_hashes, dry_run, refused)
+    options = _Options(from_, schema, id_prefix, time_zone, drop_bad_hashes, drop_invalid_emails, dry_run, refused)
     framework = layouts.FLASK_SECURITY
     layout = _with(framework.layout, display_name_column, attribute_column, table=table)
     _import(door, layout, framework, options, salt=salt)
@@ -178,7 +188,8 @@ def fastapi_users(
     attribute_column: _ATTRIBUTE = None,
     id_prefix: _ID_PREFIX = "",
     time_zone: _TIME_ZONE = "UTC",
-    drop_bad_hashes: _DROP = False,
+    drop_bad_hashes: _DROP_HASHES = False,
+    drop_invalid_emails: _DROP_EMAILS = False,
     dry_run: _DRY_RUN = False,
     refused: _REFUSED = None,
 ) -> None:
@@ -188,7 +199,7 @@ def fastapi_users(
     is_superuser and is_verified, if set, become attributes of the user, and give no rights here. Exit code 1 if a user
     is or would be refused.
     """
-    options = _Options(from_, schema, id_prefix, time_zone, drop_bad_hashes, dry_run, refused)
+    options = _Options(from_, schema, id_prefix, time_zone, drop_bad_hashes, drop_invalid_emails, dry_run, refused)
     framework = layouts.FASTAPI_USERS
     layout = _with(framework.layout, display_name_column, attribute_column, table=table)
     _import(door, layout, framework, options)
@@ -231,7 +242,8 @@ def table(
     attribute_column: _ATTRIBUTE = None,
     id_prefix: _ID_PREFIX = "",
     time_zone: _TIME_ZONE = "UTC",
-    drop_bad_hashes: _DROP = False,
+    drop_bad_hashes: _DROP_HASHES = False,
+    drop_invalid_emails: _DROP_EMAILS = False,
     dry_run: _DRY_RUN = False,
     refused: _REFUSED = None,
 ) -> None:
@@ -252,7 +264,7 @@ def table(
         last_sign_in=(last_sign_in_column,) if last_sign_in_column is not None else (),
         attributes=tuple(attribute_column or ()),
     )
-    options = _Options(from_, schema, id_prefix, time_zone, drop_bad_hashes, dry_run, refused)
+    options = _Options(from_, schema, id_prefix, time_zone, drop_bad_hashes, drop_invalid_emails, dry_run, refused)
     _import(door, layout, None, options)
 
 
@@ -270,6 +282,7 @@ def _import(door: Door, layout: Layout, framework: Framework | None, options: _O
         time_zone=_zone(options.time_zone),
         hash_prefix=flask_security_prefix(salt),
         drop_bad_hashes=options.drop_bad_hashes,
+        drop_invalid_emails=options.drop_invalid_emails,
         dry_run=options.dry_run,
         refused=options.refused,
     )

@@ -18,12 +18,15 @@ from watchword.cli.importing.hash_kinds import kind_of
 from watchword.cli.importing.layouts import Layout
 from watchword.client import ImportedUser
 from watchword.server.foreign_hashes import ForeignHash, HashRefused, Refusal, recognise
+from watchword.server.validation import checker
+from watchword.v1 import users_pb2
 
 _TRUE: Final = frozenset({"1", "t", "true", "y", "yes", "on"})
 _FALSE: Final = frozenset({"0", "f", "false", "n", "no", "off", ""})
 _NO_TIME: Final = ("", "0000-00-00", "0000-00-00 00:00:00")  # MySQL's nothing
 _GROUPS: Final = ""
 _MAX_INTEGER: Final = 2**53  # that a JSON number holds exactly
+_check: Final = checker(users_pb2.ImportedUser.DESCRIPTOR)
 
 
 class RowRefused(Exception):
@@ -45,6 +48,8 @@ class Row:
     hash: ForeignHash | None
     hash_dropped: bool
     """Whether there is a hash that cannot be verified, and the user is to come without."""
+    email_dropped: bool
+    """Whether there is an e-mail address that is invalid, and the user is to come with the username only."""
     flags: tuple[str, ...]
     """Those that are set."""
     times_left_out: int
@@ -62,6 +67,7 @@ class Reading:
     hash_prefix: str = ""
     """Put before hashes in the modular format, those that begin with "$"."""
     drop_bad_hashes: bool = False
+    drop_invalid_emails: bool = False
 
     def row(self, values: Mapping[str, Any]) -> Row:
         """Read a row.
@@ -84,7 +90,8 @@ class Reading:
         if username and "@" in username and (not email or username.casefold() == email.casefold()):
             # Signed in with the address, which needs no name beside it.
             email, username = email or username, ""
-        hash_text, found, dropped = self._hash(_text(values, layout.password))
+        email_dropped = self._drops_email(email, username)
+        hash_text, found, hash_dropped = self._hash(_text(values, layout.password))
         flags = tuple(name for name in layout.flags if _truth(values, name))
         times = list(self._times(values))
         left_out = sum(time is None for _, time in times)
@@ -92,7 +99,7 @@ class Reading:
         signed_in = [time for name, time in times if time and name in layout.last_sign_in]
         user = ImportedUser(
             external_id=self.id_prefix + source_id,
-            email=email or None,
+            email=None if email_dropped else email or None,
             username=username or None,
             display_name=" ".join(filter(None, (_text(values, name) for name in layout.display_name))) or None,
             locale=_text(values, layout.locale) or None,
@@ -102,7 +109,19 @@ class Reading:
             create_time=created[0] if created else None,
             last_sign_in_time=max(signed_in, default=None),
         )
-        return Row(source_id, user, found, dropped, flags, left_out)
+        return Row(source_id, user, found, hash_dropped, email_dropped, flags, left_out)
+
+    def _drops_email(self, email: str, username: str) -> bool:
+        """Whether a user is to come with the username only, for the e-mail address is invalid."""
+        if not email or not username:
+            return False
+        wrong = dict(_check(users_pb2.ImportedUser(email=email, username=username)))
+        if "email" not in wrong or "username" in wrong:
+            return False
+        if not self.drop_invalid_emails:
+            instead = "with --drop-invalid-emails the user comes with the username only"
+            raise _Wrong("email", f"{wrong['email']}; {instead}")
+        return True
 
     def _hash(self, text: str) -> tuple[str, ForeignHash | None, bool]:
         # Django's mark of somebody who has no password, or may not use one.

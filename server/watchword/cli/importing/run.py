@@ -32,6 +32,7 @@ class Order:
     time_zone: tzinfo = UTC
     hash_prefix: str = ""
     drop_bad_hashes: bool = False
+    drop_invalid_emails: bool = False
     dry_run: bool = False
     refused: Path | None = None
 
@@ -47,6 +48,7 @@ def carry_out(order: Order, output: Output, connect: Callable[[], AbstractContex
             time_zone=order.time_zone,
             hash_prefix=order.hash_prefix,
             drop_bad_hashes=order.drop_bad_hashes,
+            drop_invalid_emails=order.drop_invalid_emails,
         )
         summary = Summary(dry_run=order.dry_run, refused_to=file)
         # Before a million users are counted: is there a server at all?

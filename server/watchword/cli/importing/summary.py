@@ -28,18 +28,23 @@ class Summary:
     suspended: int = 0
     without_password: int = 0
     hashes_dropped: int = 0
+    emails_dropped: int = 0
     weak: int = 0
     times_left_out: int = 0
     schemes: Counter[str] = field(default_factory=Counter)
     flags: Counter[str] = field(default_factory=Counter)
     refusals: Counter[tuple[str, str]] = field(default_factory=Counter)
     examples: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    email_examples: list[str] = field(default_factory=list)
 
     def note(self, row: Row) -> None:
         """Count what a row says."""
         self.suspended += row.user.suspended
         self.without_password += row.user.password_hash is None
         self.hashes_dropped += row.hash_dropped
+        self.emails_dropped += row.email_dropped
+        if row.email_dropped:
+            _add(self.email_examples, row.source_id)
         self.times_left_out += row.times_left_out
         self.flags.update(row.flags)
         if row.hash is not None:
@@ -51,9 +56,7 @@ class Summary:
         self.refused += 1
         case = (name, description)
         self.refusals[case] += 1
-        examples = self.examples.setdefault(case, [])
-        if len(examples) < _EXAMPLES:
-            examples.append(source_id)
+        _add(self.examples.setdefault(case, []), source_id)
         if self.refused_to is not None:
             line = {"source_id": source_id, "field": name, "description": description}
             self.refused_to.write(json.dumps(line) + "\n")
@@ -71,6 +74,8 @@ class Summary:
             "suspended_count": self.suspended,
             "without_password_count": self.without_password,
             "dropped_hash_count": self.hashes_dropped,
+            "dropped_email_count": self.emails_dropped,
+            "dropped_email_examples": self.email_examples,
             "weak_password_count": self.weak,
             "left_out_time_count": self.times_left_out,
             "password_schemes": dict(self.schemes.most_common()),
@@ -96,9 +101,8 @@ class Summary:
             yield f"{self.existing:>11,}  were there already, and left as they are"
         yield f"{self.refused:>11,}  refused"
         for (name, description), count in self.refusals.most_common():
-            examples = ", ".join(self.examples[name, description])
-            more = ", …" if count > _EXAMPLES else ""
-            yield f"{count:>15,}  {name + ' ' if name else ''}{description} (id {examples}{more})"
+            examples = _shown(self.examples[name, description], count)
+            yield f"{count:>15,}  {name + ' ' if name else ''}{description} {examples}"
         yield from self._about_the_users()
 
     def _about_the_users(self) -> Iterator[str]:
@@ -106,9 +110,23 @@ class Summary:
             (self.weak, "weak password hashes, which end with the next sign-in of each"),
             (self.without_password, "without a password"),
             (self.hashes_dropped, "of these with a hash that cannot be verified"),
+            (
+                self.emails_dropped,
+                f"without the e-mail address, which is invalid {_shown(self.email_examples, self.emails_dropped)}",
+            ),
             (self.suspended, "suspended, as they were not active"),
             (self.times_left_out, "times left out, unreadable or in the future (see --time-zone)"),
         ]
         yield from (f"{count:>11,}  {meaning}" for count, meaning in counts if count)
         for name, count in self.flags.most_common():
             yield f"{count:>11,}  {name}: an attribute of the user now, which gives no rights"
+
+
+def _add(examples: list[str], source_id: str) -> None:
+    if len(examples) < _EXAMPLES:
+        examples.append(source_id)
+
+
+def _shown(examples: list[str], count: int) -> str:
+    more = ", …" if count > _EXAMPLES else ""
+    return f"(id {', '.join(examples)}{more})"

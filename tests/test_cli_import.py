@@ -14,7 +14,7 @@ import tempfile
 import tracemalloc
 import unicodedata
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -103,22 +103,29 @@ def django_sqlite(sqlite_file) -> str:
     return f"sqlite:///{sqlite_file}"
 
 
-@pytest.fixture(scope="module")
-def django_postgresql(watchword_server) -> Iterator[str]:
+@contextmanager
+def postgresql(server) -> Iterator[tuple[dict[str, str], str]]:
+    """A new database of the server's PostgreSQL: Django's settings, and the URL."""
     database = f"shop_{secrets.token_hex(4)}"
-    with psycopg.connect(watchword_server.database_url, autocommit=True) as connection:
+    with psycopg.connect(server.database_url, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {database}".encode())
         try:
-            where = conninfo_to_dict(watchword_server.database_url)
+            where = conninfo_to_dict(server.database_url)
             settings = {
                 "ENGINE": "django.db.backends.postgresql",
                 "NAME": database,
                 **{name.upper(): str(where[name]) for name in ("host", "port", "user", "password") if name in where},
             }
-            django_project(settings, DJANGO)
-            yield make_url(watchword_server.database_url).set(database=database).render_as_string(hide_password=False)
+            yield settings, make_url(server.database_url).set(database=database).render_as_string(hide_password=False)
         finally:
             connection.execute(f"DROP DATABASE {database} WITH (FORCE)".encode())
+
+
+@pytest.fixture(scope="module")
+def django_postgresql(watchword_server) -> Iterator[str]:
+    with postgresql(watchword_server) as (settings, url):
+        django_project(settings, DJANGO)
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -186,18 +193,40 @@ def test_django_on_mysql(django_mysql, sent, watchword, tmp_path):
     check_django(django_mysql, sent, watchword, tmp_path)
 
 
-def test_django_with_a_user_model_of_its_own(sent, run, watchword, tmp_path):
-    users = [{"email": "ana@example.com", "text": PASSWORD, "hasher": "argon2", "groups": ["a", "b"]}]
+EMAIL = "email = models.EmailField(unique=True)"
+UUID_ = UUID("01890a5d-ac96-774b-bcce-b302099a8057")
+OWN_MODELS: dict[str, tuple[str, dict[str, str], str]] = {
+    "usual": (EMAIL, {}, "1"),
+    "uuid": (f"uuid = models.UUIDField(primary_key=True, default=uuid4); {EMAIL}", {"uuid": str(UUID_)}, UUID_.hex),
+    "email": ("email = models.EmailField(primary_key=True)", {}, "ana@example.com"),
+    "hostile": (f"""number = models.AutoField(primary_key=True, db_column="Nr.'; -- :id"); {EMAIL}""", {}, "1"),
+}
+
+
+@pytest.mark.parametrize("name", OWN_MODELS)
+def test_django_with_a_user_model_of_its_own(name, sent, run, watchword, tmp_path):
+    fields, key, external_id = OWN_MODELS[name]
+    users = [{**key, "email": "ana@example.com", "text": PASSWORD, "hasher": "argon2", "groups": ["a", "b"]}]
     file = tmp_path / "db.sqlite3"
-    django_project({"ENGINE": "django.db.backends.sqlite3", "NAME": str(file)}, users, own_model=True)
+    django_project({"ENGINE": "django.db.backends.sqlite3", "NAME": str(file)}, users, own_model=fields)
     url = f"sqlite:///{file}"
     told = run("import", "django", "--from", url, code=3).stderr
     assert "no table auth_user" in told
     assert "--table: members_account looks like it" in told
     assert sent("django", "--from", url, "--table", "members_account")["created_count"] == 1
     (user,) = watchword.users.list()
-    assert (user.external_id, user.attributes) == ("1", {"groups": ["a", "b"]})
+    assert (user.external_id, user.attributes) == (external_id, {"groups": ["a", "b"]})
     assert watchword.sign_in("ana@example.com", password=PASSWORD).session
+
+
+def test_django_with_a_primary_key_of_uuids_on_postgresql(watchword_server, sent, watchword):
+    fields, key, _ = OWN_MODELS["uuid"]
+    users = [{**key, "email": "ana@example.com", "text": PASSWORD, "hasher": "argon2", "groups": ["a", "b"]}]
+    with postgresql(watchword_server) as (settings, url):
+        django_project(settings, users, own_model=fields)
+        assert sent("django", "--from", url, "--table", "members_account")["created_count"] == 1
+    (user,) = watchword.users.list()
+    assert (user.external_id, user.attributes) == (str(UUID_), {"groups": ["a", "b"]})
 
 
 # ----- Flask-Security -------------------------------------------------------------------------------------------------

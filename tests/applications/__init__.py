@@ -22,10 +22,10 @@ def django_project(
     database: dict[str, Any],
     users: list[dict[str, Any]],
     *,
-    own_model: bool = False,
+    own_model: str = "",
     hashers: tuple[str, ...] = HASHERS,
 ) -> None:
-    """Make the database of a Django project."""
+    """Make the database of a Django project, perhaps with a user model of its own that has these fields, as Python."""
     order = {"database": database, "users": users, "own_model": own_model, "hashers": hashers}
     _run(sys.executable, "django_project.py", order)
 

@@ -1,6 +1,6 @@
 """A Django project, run as a process: its migrations make the database, its managers make the users.
 
-Reads from standard input what to make, as JSON: the database, perhaps the name of a model of its own, the users.
+Reads from standard input what to make, as JSON: the database, perhaps the fields of a model of its own, the users.
 """
 
 import importlib
@@ -15,11 +15,13 @@ from django.conf import settings
 from django.core.management import call_command
 
 MODELS = """
+from uuid import uuid4
+
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
 from django.db import models
 
 class Account(AbstractBaseUser, PermissionsMixin):
-    email = models.EmailField(unique=True)
+    {}
     is_active = models.BooleanField(default=True)
     objects = BaseUserManager()
     USERNAME_FIELD = "email"
@@ -41,7 +43,7 @@ def main() -> None:
             (package / "migrations").mkdir(parents=True)
             (package / "__init__.py").touch()
             (package / "migrations" / "__init__.py").touch()
-            (package / "models.py").write_text(MODELS)
+            (package / "models.py").write_text(MODELS.format(order["own_model"]))
             sys.path.insert(0, folder)
             apps.append("members")
             more = {"AUTH_USER_MODEL": "members.Account"}

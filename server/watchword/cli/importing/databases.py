@@ -86,11 +86,12 @@ class Source:
         self._backend = connection.dialect.name
 
     def fit(self, framework: Framework, layout: Layout) -> Layout:
-        """Adapt the layout of a framework to the columns that there are."""
+        """Adapt the layout of a framework to the columns that there are, and to the primary key, whatever its name."""
         present = self._columns(layout.table, layout.schema)
         if present is None:
             raise Failure(self._no_table(layout, framework), code=Code.NOT_FOUND)
         asked_for = set(layout.columns()) - set(framework.layout.columns())
+        layout = replace(layout, id=self._primary_key(layout) or layout.id)
         missing = sorted((framework.needed | {layout.id} | asked_for) - present.keys())
         if missing:
             raise Failure(
@@ -173,6 +174,11 @@ class Source:
                 return {found["name"]: found["type"] for found in self._inspector.get_columns(name, schema)}
             except NoSuchTableError:
                 return None
+
+    def _primary_key(self, layout: Layout) -> str | None:
+        """Find the primary key of a table, if that is one column; a view has none."""
+        columns = self._inspector.get_pk_constraint(layout.table, layout.schema)["constrained_columns"]
+        return columns[0] if len(columns) == 1 else None
 
     def _no_table(self, layout: Layout, framework: Framework) -> str:
         alike = [

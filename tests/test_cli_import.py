@@ -245,8 +245,8 @@ FLASK: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("scheme", ["argon2", "django_pbkdf2_sha256"])
-def test_flask_security(scheme, run, watchword, tmp_path, watchword_server):
+@pytest.mark.parametrize(("scheme", "mixed"), [("argon2", 2), ("django_pbkdf2_sha256", 0)])
+def test_flask_security(scheme, mixed, run, watchword, tmp_path, watchword_server):
     file = tmp_path / "app.db"
     flask_security_app(file, FLASK, salt=SALT, scheme=scheme)
     (tmp_path / "salt").write_text(f"{SALT}\n")
@@ -255,9 +255,11 @@ def test_flask_security(scheme, run, watchword, tmp_path, watchword_server):
     shown = run(*command, "--password-salt-file", "salt", "--json")
     done = json.loads(shown.stdout)
     assert SALT not in shown.stdout + shown.stderr
+    assert (done["mixed_with_salt_count"], done["not_mixed_with_salt_count"]) == (mixed, 2 - mixed)
     assert (done["created_count"], done["suspended_count"], done["without_password_count"]) == (3, 1, 1)
     repeated = _run(*command, "--dry-run", cwd=tmp_path, SECURITY_PASSWORD_SALT=SALT)
     assert repeated.returncode == 0
+    assert f"2  passwords taken as {'mixed' if mixed else 'not mixed'} with SECURITY_PASSWORD_SALT" in repeated.stdout
     ana = watchword.users.get_by_username("ana")
     assert (ana.external_id, ana.email, ana.attributes) == ("1", "ana@example.com", {"roles": ["admin", "editor"]})
     assert watchword.credentials.list(ana.user_id)[0].last_used_time == LATELY
@@ -269,8 +271,22 @@ def test_flask_security(scheme, run, watchword, tmp_path, watchword_server):
 def test_flask_security_that_hashes_once(sent, watchword, tmp_path):
     flask_security_app(tmp_path / "app.db", FLASK, salt="", scheme="bcrypt", single_hash=True)
     url = f"sqlite:///{tmp_path}/app.db"
-    assert sent("flask-security", "--from", url, "--single-hash")["created_count"] == 3
+    done = sent("flask-security", "--from", url, "--single-hash")
+    assert (done["created_count"], done["mixed_with_salt_count"], done["not_mixed_with_salt_count"]) == (3, 0, 2)
     assert watchword.sign_in("ana", password=PASSWORD).session
+
+
+def test_flask_security_that_hashes_twice_in_formats_of_django(run, watchword, tmp_path):
+    """The hashes say nothing of it, so that nobody can sign in: at least it is told before."""
+    flask_security_app(tmp_path / "app.db", FLASK, salt=SALT, scheme="django_pbkdf2_sha256", single_hash=False)
+    (tmp_path / "salt").write_text(SALT)
+    command = ("import", "flask-security", "--from", f"sqlite:///{tmp_path}/app.db", "--password-salt-file", "salt")
+    for mode in (("--dry-run",), ()):
+        shown = run(*command, *mode)
+        assert "2  passwords taken as not mixed with SECURITY_PASSWORD_SALT: if the application mixes" in shown.stdout
+        assert "taken as mixed" not in shown.stdout
+    with pytest.raises(SignInRefusedError):
+        watchword.sign_in("ana", password=PASSWORD)
 
 
 # ----- fastapi-users --------------------------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ def django_project(
 
 
 def flask_security_app(
-    file: Path, users: list[dict[str, Any]], *, salt: str, scheme: str = "argon2", single_hash: bool = False
+    file: Path, users: list[dict[str, Any]], *, salt: str, scheme: str = "argon2", single_hash: bool | None = None
 ) -> None:
     """Make the database of a Flask application."""
     order = {

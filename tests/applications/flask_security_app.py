@@ -18,8 +18,8 @@ app.config.update(
     SECURITY_PASSWORD_HASH=order["scheme"],
     SECURITY_PASSWORD_SCHEMES=[order["scheme"], "plaintext"],
 )
-if order["single_hash"]:
-    app.config["SECURITY_PASSWORD_SINGLE_HASH"] = True
+if order["single_hash"] is not None:
+    app.config["SECURITY_PASSWORD_SINGLE_HASH"] = order["single_hash"]
 db = SQLAlchemy(app)
 fsqla_v3.FsModels.set_db_info(db)
 

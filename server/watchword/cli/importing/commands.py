@@ -167,8 +167,13 @@ def flask_security(
     """Import the users of a Flask application with Flask-Security.
 
     E-mail address, username, password, time of creation and last sign-in become the same here. Who is not active is
-    suspended. The names of the roles become the attribute "roles" of the user, and give no rights here. Nobody can
-    sign in with a wrong salt, which cannot be noticed while importing. Exit code 1 if a user is or would be refused.
+    suspended. The names of the roles become the attribute "roles" of the user, and give no rights here. Exit code 1 if
+    a user is or would be refused.
+
+    Nobody can sign in with a wrong salt, or if SECURITY_PASSWORD_SINGLE_HASH is another than was said. No import can
+    notice that, and to repeat it mends nothing: so import into a server for trying first, and sign in there. With that
+    setting as it comes, the salt is mixed into all passwords but those hashed in Django's formats. If it is mixed into
+    those too, by SECURITY_PASSWORD_SINGLE_HASH = False, they cannot be verified here.
     """
     salt = "" if single_hash else _salt(salt_file)
     options = _Options(from_, schema, id_prefix, time_zone, drop_bad_hashes, drop_invalid_emails, dry_run, refused)

@@ -46,6 +46,8 @@ class Row:
     source_id: str
     user: ImportedUser
     hash: ForeignHash | None
+    is_mixed: bool
+    """Whether the hash is taken for one of an HMAC, see `Reading.hash_prefix`."""
     hash_dropped: bool
     """Whether there is a hash that cannot be verified, and the user is to come without."""
     email_dropped: bool
@@ -92,6 +94,7 @@ class Reading:
             email, username = email or username, ""
         email_dropped = self._drops_email(email, username)
         hash_text, found, hash_dropped = self._hash(_text(values, layout.password))
+        is_mixed = bool(self.hash_prefix) and hash_text.startswith(self.hash_prefix)
         flags = tuple(name for name in layout.flags if _truth(values, name))
         times = list(self._times(values))
         left_out = sum(time is None for _, time in times)
@@ -109,7 +112,7 @@ class Reading:
             create_time=created[0] if created else None,
             last_sign_in_time=max(signed_in, default=None),
         )
-        return Row(source_id, user, found, hash_dropped, email_dropped, flags, left_out)
+        return Row(source_id, user, found, is_mixed, hash_dropped, email_dropped, flags, left_out)
 
     def _drops_email(self, email: str, username: str) -> bool:
         """Whether a user is to come with the username only, for the e-mail address is invalid."""

@@ -9,7 +9,7 @@ from typing import TextIO
 
 from watchword.cli.failures import Code, Failure
 from watchword.cli.importing.databases import Source, opened
-from watchword.cli.importing.layouts import Framework, Layout
+from watchword.cli.importing.layouts import FLASK_SECURITY, Framework, Layout
 from watchword.cli.importing.rows import Reading, RowRefused
 from watchword.cli.importing.summary import Summary
 from watchword.cli.importing.trial import trial
@@ -50,7 +50,8 @@ def carry_out(order: Order, output: Output, connect: Callable[[], AbstractContex
             drop_bad_hashes=order.drop_bad_hashes,
             drop_invalid_emails=order.drop_invalid_emails,
         )
-        summary = Summary(dry_run=order.dry_run, refused_to=file)
+        of_flask_security = order.framework is FLASK_SECURITY
+        summary = Summary(dry_run=order.dry_run, refused_to=file, of_flask_security=of_flask_security)
         # Before a million users are counted: is there a server at all?
         with nullcontext() if order.dry_run else connect() as client:
             title = "Reading" if client is None else "Importing"

@@ -12,6 +12,14 @@ from typing import Any, Final, TextIO
 from watchword.cli.importing.rows import Row
 
 _EXAMPLES: Final = 5
+_MIXED: Final = (
+    "passwords taken as mixed with SECURITY_PASSWORD_SALT: if the application has another salt, none of these users "
+    "can sign in"
+)
+_UNMIXED: Final = (
+    "passwords taken as not mixed with SECURITY_PASSWORD_SALT: if the application mixes them, see its "
+    "SECURITY_PASSWORD_SINGLE_HASH, none of these users can sign in"
+)
 
 
 @dataclass(slots=True)
@@ -21,6 +29,8 @@ class Summary:
     dry_run: bool
     refused_to: TextIO | None
     """Where everybody who is refused is written, a line of JSON each."""
+    of_flask_security: bool = False
+    """Then passwords may be mixed with a salt of the application. No import can notice if that is done wrongly."""
     read: int = 0
     created: int = 0
     existing: int = 0
@@ -29,6 +39,7 @@ class Summary:
     without_password: int = 0
     hashes_dropped: int = 0
     emails_dropped: int = 0
+    mixed: int = 0
     weak: int = 0
     times_left_out: int = 0
     schemes: Counter[str] = field(default_factory=Counter)
@@ -50,6 +61,7 @@ class Summary:
         if row.hash is not None:
             self.schemes[row.hash.scheme] += 1
             self.weak += row.hash.is_weak
+            self.mixed += row.is_mixed
 
     def refuse(self, source_id: str, name: str, description: str) -> None:
         """Count a refusal."""
@@ -66,6 +78,7 @@ class Summary:
         done = {"importable_count": self.created} if self.dry_run else {
             "created_count": self.created, "existing_count": self.existing
         }  # fmt: skip
+        salt = {"mixed_with_salt_count": self.mixed, "not_mixed_with_salt_count": self._unmixed}
         return {
             "dry_run": self.dry_run,
             "read_count": self.read,
@@ -79,6 +92,7 @@ class Summary:
             "weak_password_count": self.weak,
             "left_out_time_count": self.times_left_out,
             "password_schemes": dict(self.schemes.most_common()),
+            **(salt if self.of_flask_security else {}),
             "flags": dict(self.flags.most_common()),
             "refusals": [
                 {
@@ -105,8 +119,15 @@ class Summary:
             yield f"{count:>15,}  {name + ' ' if name else ''}{description} {examples}"
         yield from self._about_the_users()
 
+    @property
+    def _unmixed(self) -> int:
+        return self.schemes.total() - self.mixed
+
     def _about_the_users(self) -> Iterator[str]:
-        counts = [(count, f"password as {scheme}") for scheme, count in self.schemes.most_common()] + [
+        salt = [(self.mixed, _MIXED), (self._unmixed, _UNMIXED)] if self.of_flask_security else []
+        counts = [
+            *((count, f"password as {scheme}") for scheme, count in self.schemes.most_common()),
+            *salt,
             (self.weak, "weak password hashes, which end with the next sign-in of each"),
             (self.without_password, "without a password"),
             (self.hashes_dropped, "of these with a hash that cannot be verified"),

@@ -9,8 +9,8 @@ from typing import Any
 from psycopg import AsyncConnection
 from psycopg.sql import Literal
 
-from watchword.server.storage.database import Reader
 from watchword.server.storage.statement import Statement
+from watchword.server.storage.transaction import Reader
 
 TIME = datetime(2026, 7, 1, tzinfo=UTC)
 _SCANS = ("Seq Scan", "Index Scan", "Index Only Scan", "Bitmap Index Scan", "Bitmap Heap Scan", "Sample Scan")

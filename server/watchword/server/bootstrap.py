@@ -14,10 +14,11 @@ from watchword.server.call import server_call
 from watchword.server.identifiers import key_object, service_object
 from watchword.server.permissions.built_in import ADMINISTRATOR
 from watchword.server.sealing import Keyring
-from watchword.server.storage.database import Database, Tx
+from watchword.server.storage.database import Database
 from watchword.server.storage.events import Event, EventType
 from watchword.server.storage.statement import Statement
 from watchword.server.storage.tables import deployment
+from watchword.server.storage.transaction import Tx
 from watchword.server.tokens import hash_of, new_api_key
 
 _CLAIM = Statement(

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from watchword.server.permissions.built_in import RESERVED
 from watchword.server.permissions.relationships import Relationship
 from watchword.server.permissions.standing import Standing
-from watchword.server.storage.database import Tx
 from watchword.server.storage.events import Event, EventType
 from watchword.server.storage.relationships import Key
+from watchword.server.storage.transaction import Tx
 
 _MAX_ITEMS = 1_000
 """Relationships told in one event."""

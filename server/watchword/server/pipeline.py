@@ -40,7 +40,8 @@ from watchword.server.errors import (
 )
 from watchword.server.identifiers import Randomness
 from watchword.server.incidents import describe
-from watchword.server.storage.database import AnswerExists, Database
+from watchword.server.storage.database import Database
+from watchword.server.storage.failures import AnswerExists
 from watchword.server.streams import Streams, TooManyStreams
 from watchword.server.validation import Validators
 from watchword.v1 import options_pb2

@@ -28,9 +28,9 @@ from watchword.server.permissions.relationships import Relationship
 from watchword.server.permissions.standing import Standing
 from watchword.server.plans import Plans, PreparedModel
 from watchword.server.questions import Questions
-from watchword.server.storage.database import Tx
 from watchword.server.storage.models import STARTER
 from watchword.server.storage.relationships import Filter, Key
+from watchword.server.storage.transaction import Tx
 
 OWNER: Final = "owner"
 MEMBER: Final = "member"

@@ -16,7 +16,6 @@ from watchword.server.call import Call
 from watchword.server.errors import DomainError, InvalidField, RefreshTokenInvalid, RefreshTokenReused
 from watchword.server.identifiers import session_object, user_object
 from watchword.server.signing import Signing
-from watchword.server.storage.database import Tx
 from watchword.server.storage.events import Event, EventType, Outcome
 from watchword.server.storage.sessions import (
     CREDENTIAL_CHANGED,
@@ -27,6 +26,7 @@ from watchword.server.storage.sessions import (
 )
 from watchword.server.storage.sign_ins import Ground
 from watchword.server.storage.snapshot import Snapshot
+from watchword.server.storage.transaction import Tx
 from watchword.server.tokens import (
     MAX_ACCESS_TOKEN_BYTES,
     AccessTokens,

@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from watchword.server.identifiers import SIGNING_KEYS, Randomness
 from watchword.server.sealing import Keyring, SealBroken, UnknownMasterKey
-from watchword.server.storage.database import Reader, Tx
 from watchword.server.storage.events import Event, EventType
 from watchword.server.storage.signing_keys import SigningKey
+from watchword.server.storage.transaction import Reader, Tx
 from watchword.server.tokens import SKEW, PrivateKey, encode
 
 MAX_AGE = timedelta(minutes=5)

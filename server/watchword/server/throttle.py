@@ -18,8 +18,10 @@ from watchword.server.devices import KnownDevice
 from watchword.server.errors import CurrentPasswordWrong, DomainError, SignInRefused, SignInThrottled
 from watchword.server.sealing import Keyring
 from watchword.server.sign_in_limits import Kind, Limit, SignInLimits
-from watchword.server.storage.database import AnswerExists, Database, Tx
+from watchword.server.storage.database import Database
+from watchword.server.storage.failures import AnswerExists
 from watchword.server.storage.sign_in_counters import Counter
+from watchword.server.storage.transaction import Tx
 
 _KEY_BYTES: Final = 16
 # Sooner than the shortest hash there may be nothing to see; a queue of hashes is done within a second.

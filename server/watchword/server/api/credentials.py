@@ -10,8 +10,9 @@ from watchword.server.errors import CurrentPasswordWrong
 from watchword.server.identifiers import user_object
 from watchword.server.passwords import PasswordHasher
 from watchword.server.storage import users
-from watchword.server.storage.database import Database, Tx
+from watchword.server.storage.database import Database
 from watchword.server.storage.events import Event, EventType, Outcome
+from watchword.server.storage.transaction import Tx
 from watchword.server.storage.users import User
 from watchword.server.throttle import Attempt, Throttle
 from watchword.v1 import credentials_pb2 as pb

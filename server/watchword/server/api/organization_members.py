@@ -17,9 +17,10 @@ from watchword.server.identifiers import Randomness, group_object, organization_
 from watchword.server.permissions.relationships import Relationship
 from watchword.server.roles import MEMBER, Roles
 from watchword.server.storage import users
-from watchword.server.storage.database import Database, Reader, Tx
+from watchword.server.storage.database import Database
 from watchword.server.storage.events import Event, EventType
 from watchword.server.storage.invitations import Invitation
+from watchword.server.storage.transaction import Reader, Tx
 from watchword.server.tokens import encode, hash_of
 from watchword.v1 import organizations_pb2 as pb
 

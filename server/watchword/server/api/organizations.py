@@ -21,9 +21,10 @@ from watchword.server.permissions.relationships import Relationship
 from watchword.server.permissions.standing import Standing
 from watchword.server.roles import OWNER, Roles
 from watchword.server.storage import organizations as storage
-from watchword.server.storage.database import Database, Reader, Tx
+from watchword.server.storage.database import Database
 from watchword.server.storage.events import Event, EventType
 from watchword.server.storage.organizations import Group, Organization
+from watchword.server.storage.transaction import Reader, Tx
 from watchword.server.validation import mask_paths
 from watchword.v1 import organizations_pb2 as pb
 

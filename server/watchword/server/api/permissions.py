@@ -30,10 +30,11 @@ from watchword.server.permissions.printer import NotExpressible, to_dsl
 from watchword.server.permissions.problems import InvalidModel, Problem
 from watchword.server.plans import Plans
 from watchword.server.questions import Questions
-from watchword.server.storage.database import Database, Tx
+from watchword.server.storage.database import Database
 from watchword.server.storage.events import Event, EventType
 from watchword.server.storage.models import STARTER, StoredModel
 from watchword.server.storage.relationships import Shape
+from watchword.server.storage.transaction import Tx
 from watchword.v1 import permissions_pb2 as pb
 
 _MAX_EXAMPLES = 10

@@ -12,7 +12,8 @@ from watchword.server.call import Call
 from watchword.server.errors import Conflict
 from watchword.server.sessions import SessionKeeper
 from watchword.server.storage.at_once import as_json
-from watchword.server.storage.database import AnswerExists, Database, Told
+from watchword.server.storage.database import Database, Told
+from watchword.server.storage.failures import AnswerExists
 from watchword.server.storage.sessions import ROTATE, STANDING, Standing
 from watchword.server.together import Together
 from watchword.server.tokens import RefreshToken

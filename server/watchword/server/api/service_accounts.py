@@ -14,10 +14,11 @@ from watchword.server.identifiers import Randomness, key_object, service_object
 from watchword.server.permissions.built_in import DEPLOYMENT
 from watchword.server.permissions.standing import Standing
 from watchword.server.storage import service_accounts as storage
-from watchword.server.storage.database import Database, Tx
+from watchword.server.storage.database import Database
 from watchword.server.storage.events import Event, EventType
 from watchword.server.storage.relationships import Filter
 from watchword.server.storage.service_accounts import Key, ServiceAccount
+from watchword.server.storage.transaction import Tx
 from watchword.server.tokens import hash_of, new_api_key
 from watchword.v1 import service_accounts_pb2 as pb
 

@@ -13,9 +13,10 @@ from watchword.server.pipeline import at_once
 from watchword.server.sessions import Device, SessionKeeper, Terms
 from watchword.server.storage import users
 from watchword.server.storage.credentials import Credential
-from watchword.server.storage.database import Database, Told, Tx
+from watchword.server.storage.database import Database, Told
 from watchword.server.storage.events import Event, EventType, Outcome
 from watchword.server.storage.sign_ins import BEGIN, GROUND, Ground, begin_values
+from watchword.server.storage.transaction import Tx
 from watchword.server.throttle import Attempt, Throttle
 from watchword.server.validation import normalize_email, normalize_username
 from watchword.v1 import sign_in_pb2 as pb

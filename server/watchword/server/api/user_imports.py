@@ -22,7 +22,8 @@ from watchword.server.call import Call
 from watchword.server.errors import Conflict
 from watchword.server.foreign_hashes import ForeignHash, HashRefused, recognise
 from watchword.server.storage import users as storage
-from watchword.server.storage.database import Database, Reader, Tx
+from watchword.server.storage.database import Database
+from watchword.server.storage.transaction import Reader, Tx
 from watchword.server.storage.user_imports import NewUser, Sealed
 from watchword.server.validation import checker, normalize_email, normalize_username
 from watchword.v1 import errors_pb2

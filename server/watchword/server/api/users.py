@@ -19,9 +19,10 @@ from watchword.server.identifiers import user_object
 from watchword.server.passwords import PasswordHasher
 from watchword.server.permissions.standing import Standing
 from watchword.server.storage import users as storage
-from watchword.server.storage.database import Database, Tx
+from watchword.server.storage.database import Database
 from watchword.server.storage.events import Event, EventType
 from watchword.server.storage.sessions import ACCOUNT_DISABLED
+from watchword.server.storage.transaction import Tx
 from watchword.server.storage.users import User
 from watchword.server.validation import mask_paths, normalize_email, normalize_username, require_uuid
 from watchword.v1 import users_pb2 as pb

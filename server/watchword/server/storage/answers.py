@@ -18,7 +18,7 @@ from watchword.server.storage.snapshot import EPOCH, FROZEN
 from watchword.server.storage.statement import Statement
 
 if TYPE_CHECKING:
-    from watchword.server.storage.database import Reader
+    from watchword.server.storage.transaction import Reader
 
 _is_named = t.answers.c.request_key == any_(bindparam("keys", type_=ARRAY(LargeBinary)))
 _xid = cast(cast(t.answers.c.xid, Text), BigInteger).label("xid")

@@ -13,7 +13,7 @@ from watchword.server.storage import tables as t
 from watchword.server.storage.statement import Statement
 
 if TYPE_CHECKING:
-    from watchword.server.storage.database import Reader
+    from watchword.server.storage.transaction import Reader
 
 LAST_USED_RESOLUTION = timedelta(minutes=1)
 """How exact `last_used_time` is, and so how often at most it is written."""

@@ -31,7 +31,7 @@ from watchword.server.storage.statement import Statement
 from watchword.server.storage.tables import crash_mark, deployment
 
 if TYPE_CHECKING:
-    from watchword.server.storage.database import Reader, Tx
+    from watchword.server.storage.transaction import Reader, Tx
 
 _OBJECT: Final = "watchword:deployment"
 _IN_RECOVERY: Final = Statement(select(func.pg_is_in_recovery()))

@@ -12,7 +12,7 @@ from watchword.server.storage import tables as t
 from watchword.server.storage.statement import Statement
 
 if TYPE_CHECKING:
-    from watchword.server.storage.database import Reader
+    from watchword.server.storage.transaction import Reader
 
 _c = t.list_pages.c
 _ADD = Statement(

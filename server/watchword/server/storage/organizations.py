@@ -17,7 +17,7 @@ from watchword.server.storage import tables as t
 from watchword.server.storage.statement import Statement
 
 if TYPE_CHECKING:
-    from watchword.server.storage.database import Reader
+    from watchword.server.storage.transaction import Reader
 
 ACTIVE, DELETED = "active", "deleted"
 

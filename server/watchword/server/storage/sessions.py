@@ -17,7 +17,7 @@ from watchword.server.storage.snapshot import EPOCH, HORIZON
 from watchword.server.storage.statement import Statement
 
 if TYPE_CHECKING:
-    from watchword.server.storage.database import Reader
+    from watchword.server.storage.transaction import Reader
 
 REVOKED = "revoked"
 EXPIRED = "expired"

@@ -11,7 +11,7 @@ from watchword.server.storage import tables as t
 from watchword.server.storage.statement import Statement
 
 if TYPE_CHECKING:
-    from watchword.server.storage.database import Reader
+    from watchword.server.storage.transaction import Reader
 
 _c = t.signing_keys.c
 _FIND = Statement(select(t.signing_keys).where(_c.kid == bindparam("kid")))

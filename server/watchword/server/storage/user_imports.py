@@ -15,7 +15,7 @@ from watchword.server.storage.events import EventType
 from watchword.server.storage.statement import Statement, array
 
 if TYPE_CHECKING:
-    from watchword.server.storage.database import Reader
+    from watchword.server.storage.transaction import Reader
 
 # One index each.
 _KNOWN = Statement(

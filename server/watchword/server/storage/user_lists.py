@@ -20,7 +20,7 @@ from watchword.server.storage.statement import Statement
 from watchword.server.storage.users import User
 
 if TYPE_CHECKING:
-    from watchword.server.storage.database import Reader
+    from watchword.server.storage.transaction import Reader
 
 # The status is no parameter, lest PostgreSQL plans for the usual one.
 _OF_STATUS: Final = """(

@@ -14,7 +14,7 @@ from watchword.server.storage import tables as t
 from watchword.server.storage.statement import Statement
 
 if TYPE_CHECKING:
-    from watchword.server.storage.database import Reader
+    from watchword.server.storage.transaction import Reader
 
 ACTIVE, SUSPENDED, DELETED = "active", "suspended", "deleted"
 

@@ -16,7 +16,7 @@ from watchword.server.storage.snapshot import Visible
 from watchword.server.storage.statement import Statement
 
 if TYPE_CHECKING:
-    from watchword.server.storage.database import Reader
+    from watchword.server.storage.transaction import Reader
 
 _MAX_CHANGES: Final = 10_000
 _MAX_NODES: Final = 50_000

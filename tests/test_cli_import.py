@@ -276,17 +276,21 @@ def test_flask_security_that_hashes_once(sent, watchword, tmp_path):
     assert watchword.sign_in("ana", password=PASSWORD).session
 
 
-def test_flask_security_that_hashes_twice_in_formats_of_django(run, watchword, tmp_path):
-    """The hashes say nothing of it, so that nobody can sign in: at least it is told before."""
-    flask_security_app(tmp_path / "app.db", FLASK, salt=SALT, scheme="django_pbkdf2_sha256", single_hash=False)
+@pytest.mark.parametrize("scheme", ["django_pbkdf2_sha256", "django_argon2", "django_bcrypt_sha256", "argon2"])
+def test_flask_security_that_always_hashes_twice(scheme, run, sent, watchword, tmp_path):
+    flask_security_app(tmp_path / "app.db", FLASK, salt=SALT, scheme=scheme, single_hash=False)
     (tmp_path / "salt").write_text(SALT)
-    command = ("import", "flask-security", "--from", f"sqlite:///{tmp_path}/app.db", "--password-salt-file", "salt")
-    for mode in (("--dry-run",), ()):
-        shown = run(*command, *mode)
-        assert "2  passwords taken as not mixed with SECURITY_PASSWORD_SALT: if the application mixes" in shown.stdout
-        assert "taken as mixed" not in shown.stdout
+    command = ("flask-security", "--from", f"sqlite:///{tmp_path}/app.db", "--password-salt-file", "salt")
+    if scheme.startswith("django"):
+        # The hashes say nothing of it: at least it is told before.
+        shown = run("import", *command, "--dry-run").stdout
+        assert "2  passwords taken as not mixed with SECURITY_PASSWORD_SALT: if the application mixes" in shown
+        assert "taken as mixed" not in shown
+    done = sent(*command, "--no-single-hash")
+    assert (done["created_count"], done["mixed_with_salt_count"], done["not_mixed_with_salt_count"]) == (3, 2, 0)
+    assert watchword.sign_in("ana", password=PASSWORD).session
     with pytest.raises(SignInRefusedError):
-        watchword.sign_in("ana", password=PASSWORD)
+        watchword.sign_in("ana", password=PASSWORD + "x")
 
 
 # ----- fastapi-users --------------------------------------------------------------------------------------------------

@@ -152,9 +152,12 @@ def flask_security(
         ),
     ] = None,
     single_hash: Annotated[
-        bool,
-        typer.Option("--single-hash", help="The application has SECURITY_PASSWORD_SINGLE_HASH = True: needs no salt."),
-    ] = False,
+        bool | None,
+        typer.Option(
+            help="The application's SECURITY_PASSWORD_SINGLE_HASH: True, which needs no salt, or False. Default: it is "
+            "not set."
+        ),
+    ] = None,
     display_name_column: _DISPLAY_NAME = None,
     attribute_column: _ATTRIBUTE = None,
     id_prefix: _ID_PREFIX = "",
@@ -171,15 +174,14 @@ def flask_security(
     a user is or would be refused.
 
     Nobody can sign in with a wrong salt, or if SECURITY_PASSWORD_SINGLE_HASH is another than was said. No import can
-    notice that, and to repeat it mends nothing: so import into a server for trying first, and sign in there. With that
-    setting as it comes, the salt is mixed into all passwords but those hashed in Django's formats. If it is mixed into
-    those too, by SECURITY_PASSWORD_SINGLE_HASH = False, they cannot be verified here.
+    notice that, and to repeat it mends nothing: so import into a server for trying first, and sign in there. Without
+    that setting, the salt is mixed into all passwords but those hashed in Django's formats; with False, into those too.
     """
     salt = "" if single_hash else _salt(salt_file)
     options = _Options(from_, schema, id_prefix, time_zone, drop_bad_hashes, drop_invalid_emails, dry_run, refused)
     framework = layouts.FLASK_SECURITY
     layout = _with(framework.layout, display_name_column, attribute_column, table=table)
-    _import(door, layout, framework, options, salt=salt)
+    _import(door, layout, framework, options, salt=salt, salts_all=single_hash is False)
 
 
 @sometimes_remote(app)
@@ -273,7 +275,15 @@ def table(
     _import(door, layout, None, options)
 
 
-def _import(door: Door, layout: Layout, framework: Framework | None, options: _Options, *, salt: str = "") -> None:
+def _import(
+    door: Door,
+    layout: Layout,
+    framework: Framework | None,
+    options: _Options,
+    *,
+    salt: str = "",
+    salts_all: bool = False,
+) -> None:
     try:
         from watchword.cli.importing.rows import flask_security_prefix  # noqa: PLC0415 - see the package
         from watchword.cli.importing.run import Order, carry_out  # noqa: PLC0415
@@ -286,6 +296,7 @@ def _import(door: Door, layout: Layout, framework: Framework | None, options: _O
         id_prefix=options.id_prefix,
         time_zone=_zone(options.time_zone),
         hash_prefix=flask_security_prefix(salt),
+        prefixes_all=salts_all,
         drop_bad_hashes=options.drop_bad_hashes,
         drop_invalid_emails=options.drop_invalid_emails,
         dry_run=options.dry_run,

@@ -68,6 +68,8 @@ class Reading:
     """Of times that do not tell theirs."""
     hash_prefix: str = ""
     """Put before hashes in the modular format, those that begin with "$"."""
+    prefixes_all: bool = False
+    """Whether it is put before all others, too."""
     drop_bad_hashes: bool = False
     drop_invalid_emails: bool = False
 
@@ -130,7 +132,7 @@ class Reading:
         # Django's mark of somebody who has no password, or may not use one.
         if not text or text.startswith("!"):
             return "", None, False
-        whole = self.hash_prefix + text if text.startswith("$") else text
+        whole = self.hash_prefix + text if self.prefixes_all or text.startswith("$") else text
         try:
             return whole, recognise(whole), False
         except HashRefused as refused:

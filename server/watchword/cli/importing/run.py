@@ -31,6 +31,7 @@ class Order:
     id_prefix: str = ""
     time_zone: tzinfo = UTC
     hash_prefix: str = ""
+    prefixes_all: bool = False
     drop_bad_hashes: bool = False
     drop_invalid_emails: bool = False
     dry_run: bool = False
@@ -47,6 +48,7 @@ def carry_out(order: Order, output: Output, connect: Callable[[], AbstractContex
             id_prefix=order.id_prefix,
             time_zone=order.time_zone,
             hash_prefix=order.hash_prefix,
+            prefixes_all=order.prefixes_all,
             drop_bad_hashes=order.drop_bad_hashes,
             drop_invalid_emails=order.drop_invalid_emails,
         )

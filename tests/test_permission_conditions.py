@@ -119,6 +119,7 @@ def test_a_malformed_network_is_an_error(network):
         ('v.in_cidr("10.0.0.0/8")', {"v": "string"}),
         ("v == 1", {"v": "list<int>"}),
         ("v.nothing()", {"v": "string"}),
+        ("{[v]: 1}", {"v": "string"}),
         ("", {}),
     ],
 )

@@ -101,6 +101,15 @@ JSON = {
             "conditions": {"a": {"name": "a", "expression": "x > 1", "parameters": [1]}},
         }
     ),
+    "a condition that comes to a map by lists": json.dumps(
+        {
+            "schema_version": "1.1",
+            "type_definitions": [{"type": "user"}],
+            "conditions": {
+                "a": {"name": "a", "expression": "{[x]: 1}", "parameters": {"x": {"type_name": "TYPE_NAME_INT"}}}
+            },
+        }
+    ),
     "another version": '{"schema_version": "9.9", "type_definitions": [{"type": "user"}]}',
     "200,000 types": json.dumps({"schema_version": "1.1", "type_definitions": [{"type": "a"}] * 60_000}),
 }

@@ -61,11 +61,11 @@ class CompiledCondition:
             raise InvalidCondition("The expression has characters that no text should have.")
         parameters = condition.parameters.values()
         try:
-            checked = _environment(parameters, _ADDRESS).compile(expression)
+            result = _environment(parameters, _ADDRESS).compile(expression).return_type()
             self._program = _environment(parameters, cel.Type.STRING).compile(expression, disable_check=True)
         except RuntimeError as error:
             raise InvalidCondition(_first_line(str(error))) from None
-        if checked.return_type() != cel.Type.BOOL:
+        if result != cel.Type.BOOL:
             raise InvalidCondition("The expression must come to true or false.")
 
     def evaluate(self, context: Mapping[str, Any]) -> bool | tuple[str, ...]:

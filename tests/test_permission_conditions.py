@@ -102,6 +102,13 @@ def test_an_error_in_an_evaluation_is_an_error(expression, value):
         compiled(expression, v="map<int>").evaluate({"v": value})
 
 
+def test_a_value_that_is_neither_true_nor_false_is_not_told():
+    condition = compiled('{"a": true, "b": dyn(v)}["b"]', v="string")
+    with pytest.raises(ConditionFailed, match="comes to neither true nor false") as failed:
+        condition.evaluate({"v": "geheim"})
+    assert "geheim" not in str(failed.value)
+
+
 @pytest.mark.parametrize("network", ["10.0.0.0", "10.0.0.0/255.0.0.0", "10.0.0.0/08", "10.0.0.0/33", "x/8", "::%1/8"])
 def test_a_malformed_network_is_an_error(network):
     with pytest.raises(ConditionFailed):

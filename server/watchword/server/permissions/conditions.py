@@ -84,7 +84,9 @@ class CompiledCondition:
             result = self._program.eval(data=values)
             if result.type() == cel.Type.BOOL:
                 return bool(result.plain_value())
-            message = _first_line(str(result.value()))
+            # Any other value is not told: it may come from a relationship, whose context is not for whoever asks.
+            failed = result.type() == cel.Type.ERROR
+            message = _first_line(str(result.value())) if failed else "it comes to neither true nor false"
         except RuntimeError as error:
             message = _first_line(str(error))
         raise ConditionFailed(f"The condition '{self.name}' could not be evaluated: {message}.")

@@ -53,7 +53,7 @@ A = f"{T}.relations.a"
             f"{C}.name: the condition is named 'd' inside",
         ),
         (with_condition(expression=None), f"{C}.expression: must be a string."),
-        (with_condition(parameters={"x": {"type_name": "TYPE_NAME_ANY"}}), f"{C}.parameters.x.type_name: must"),
+        (with_condition(parameters={"x": {"type_name": "TYPE_NAME_SET"}}), f"{C}.parameters.x.type_name: must"),
         (
             with_condition(parameters={"x": {"type_name": "TYPE_NAME_LIST"}}),
             f"{C}.parameters.x.generic_types: ",

@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,13 @@ def compiled(expression: str, **types: str) -> CompiledCondition:
         type_ = ParameterType(inner.removesuffix(">"))
         parameters[name] = Parameter(name, type_, Container(container) if container else None)
     return CompiledCondition(Condition("tested", parameters, expression))
+
+
+def nested(levels: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(levels):
+        value = [value]
+    return value
 
 
 @pytest.mark.parametrize(
@@ -58,6 +66,16 @@ def compiled(expression: str, **types: str) -> CompiledCondition:
         ("v.all(x, x > 1u)", "list<uint>", [2, "3"], True),
         ('v.exists(a, a.in_cidr("10.0.0.0/8"))', "list<ipaddress>", ["10.1.1.1"], True),
         ('v["a"] == 1.5 && v.a == 1.5 && "b" in v', "map<double>", {"a": 1.5, "b": 2}, True),
+        ('v.startsWith("a")', "any", "abc", True),
+        ("v == 2 && v < 2.5 && v / 4.0 == 0.5 && type(v) == double", "any", 2, True),
+        ("v > 0", "any", 10**30, True),
+        ('v.size() == 3 && "a" in v && v[1].b == null', "any", ["a", {"b": None}, 1], True),
+        ("v == null", "any", None, True),
+        ("v == null", "any", False, False),
+        ("v && true", "any", True, True),
+        ('v[0] == "a" && v[1][0] == 1', "list<any>", ["a", [1]], True),
+        ('v.a == "a" && v.b.c == 1', "map<any>", {"a": "a", "b": {"c": 1}}, True),
+        ('v.in_cidr("192.168.1.0/24")', "any", "::ffff:192.168.1.7", True),
     ],
 )
 def test_values_of_all_types(expression, type_, value, expected):
@@ -79,6 +97,10 @@ def test_values_of_all_types(expression, type_, value, expected):
         *(("ipaddress", value) for value in (1, "1.2.3", "1.2.3.4/8", "01.2.3.4", "", "localhost")),
         *(("list<int>", value) for value in ("ab", {"a": 1}, ["a"], 1, None)),
         *(("map<int>", value) for value in ([1], {"a": "b"}, None)),
+        *(("any", value) for value in (float("nan"), [float("inf")], [10**400], nested(100), nested(100_000))),
+        *(("any", value) for value in ("\ud800", {"\ud800": 1}, {1: 2}, object())),
+        *(("list<any>", value) for value in ("a", None, {"a": 1}, [nested(100)], [object()])),
+        *(("map<any>", value) for value in ("a", None, [1], {"a": nested(100)}, {"a": object()})),
     ],
 )
 def test_values_of_other_types_are_refused(type_, value):
@@ -107,6 +129,21 @@ def test_a_value_that_is_neither_true_nor_false_is_not_told():
     with pytest.raises(ConditionFailed, match="comes to neither true nor false") as failed:
         condition.evaluate({"v": "geheim"})
     assert "geheim" not in str(failed.value)
+
+
+@pytest.mark.parametrize("value", ["a", 1, [1], {"a": 1}, None, True, nested(50)])
+@pytest.mark.parametrize(
+    "expression",
+    [
+        *("v + v == 0", "-v == 0", "v < 1", "v && v", "!v", "v ? true : false", "v.size() > 7", "v.b == 1"),
+        *("v[7] == 1", "1 in v", "v.exists(x, x > 1)", "int(v) > 7", "timestamp(v) > timestamp(0)"),
+        *("v.matches(v)", 'v.startsWith("b")', 'v.in_cidr("10.0.0.0/8")', "has(v.a)", "{v: 1}[v] == 1"),
+    ],
+)
+def test_whatever_is_done_with_a_value_of_any_type_decides_or_fails(expression, value):
+    condition = compiled(expression, v="any")
+    with contextlib.suppress(ConditionFailed):
+        assert condition.evaluate({"v": value}) in {True, False}
 
 
 @pytest.mark.parametrize("network", ["10.0.0.0", "10.0.0.0/255.0.0.0", "10.0.0.0/08", "10.0.0.0/33", "x/8", "::%1/8"])

@@ -3,13 +3,15 @@
 import json
 import time
 import uuid
+from typing import Any
 
 import pytest
 from organization_calls import Refused
-from permission_rpc import ALLOWED, DENIED, QUICK, Rpcs, refusing
+from permission_rpc import ALLOWED, DENIED, QUICK, Question, Rpcs, reason, refusing
 
 from watchword.client.testing import LocalServer
 from watchword.v1 import permissions_pb2 as pb
+from watchword.v1 import relationships_pb2 as rpb
 
 STARTER = "00000000-0000-0000-0000-000000000000"
 HEAD = "model\n  schema 1.1\ntype user\n"
@@ -144,6 +146,72 @@ def test_mistakes_are_named_with_their_places(rpcs: Rpcs):
         rpcs.call(pb.WriteModelRequest())
     with refusing("MODEL_INVALID"):
         rpcs.model(f"{HEAD}type watchword\n  relations\n    define administrator: [user]\n")
+
+
+# ----- parameters of any type -----------------------------------------------------------------------------------------
+
+
+def taking_any(expression: str) -> str:
+    restricted = {"relations": {"viewer": {"directly_related_user_types": [{"type": "user", "condition": "c"}]}}}
+    document = {"type": "document", "relations": {"viewer": {"this": {}}}, "metadata": restricted}
+    condition = {"name": "c", "expression": expression, "parameters": {"x": {"type_name": "TYPE_NAME_ANY"}}}
+    types = [{"type": "user"}, document]
+    return json.dumps({"schema_version": "1.1", "type_definitions": types, "conditions": {"c": condition}})
+
+
+def given(object_: str, **context: Any) -> rpb.Relationship:
+    found = rpb.Relationship(object=object_, relation="viewer", subject="user:ana")
+    found.condition.name = "c"
+    found.condition.context.update(context)
+    return found
+
+
+def deep(levels: int) -> Any:
+    return [deep(levels - 1)] if levels else "a"
+
+
+ANA_VIEWS_1 = ("user:ana", "viewer", "document:1")
+
+
+def test_a_parameter_of_any_type_decides_by_whatever_it_is_given(rpcs: Rpcs):
+    by_type = (
+        'type(x) == string && x.startsWith("a") || type(x) == double && x > 1.5 || type(x) == list && "a" in x || '
+        "type(x) == map && x.a[0].b == 1 || type(x) == null_type || type(x) == bool && x"
+    )
+    written = rpcs.call(pb.WriteModelRequest(openfga_json=taking_any(by_type))).model
+    assert (written.dsl, json.loads(written.openfga_json)["conditions"]["c"]["parameters"]) == (
+        "", {"x": {"type_name": "TYPE_NAME_ANY"}}
+    )  # fmt: skip
+    again = rpcs.call(pb.WriteModelRequest(openfga_json=written.openfga_json)).model
+    assert (got(rpcs), again.openfga_json) == (again, written.openfga_json)
+    rpcs.write(given("document:1"))
+    assert rpcs.check(*ANA_VIEWS_1).missing_context == ["x"]
+    allowed = ("abc", 2, 1e300, ["b", 1, "a"], {"a": [{"b": 1}]}, None, True)
+    denied = ("b", 1, -1.5, [["a"]], {"a": [{"b": "1"}]}, False)
+    for decision, values in ((ALLOWED, allowed), (DENIED, denied)):
+        for value in values:
+            assert rpcs.check(*ANA_VIEWS_1, Question({"x": value})).decision == decision, value
+        rpcs.write(*(given(f"document:{decision}-{number}", x=value) for number, value in enumerate(values)))
+    expected = [f"document:{ALLOWED}-{number}" for number in range(len(allowed))]
+    listing = rpcs.objects("user:ana", "viewer", "document")
+    assert (list(listing.objects), [item.name for item in listing.conditional]) == (expected, ["document:1"])
+
+
+def test_what_cannot_be_done_with_a_value_of_any_type_fails_as_other_conditions_do(rpcs: Rpcs):
+    rpcs.call(pb.WriteModelRequest(openfga_json=taking_any("x < 5 || x.size() > 2")))
+    rpcs.write(given("document:1"))
+    for value in ("a", True, None, [1], {"a": 1}, deep(15)):
+        question = Question({"x": value})
+        for ask in (rpcs.check, rpcs.explain):
+            with refusing("CONDITION_FAILED"):
+                ask(*ANA_VIEWS_1, question)
+        (result,) = rpcs.batch([ANA_VIEWS_1], question).results
+        assert reason(result.error.reason) == "CONDITION_FAILED"
+    for value in (float("nan"), [float("-inf")], deep(16), deep(40)):
+        with refusing("INVALID_FIELD"):
+            rpcs.check(*ANA_VIEWS_1, Question({"x": value}))
+        with refusing("INVALID_FIELD"):
+            rpcs.write(given("document:2", x=value))
 
 
 # ----- hostile models -------------------------------------------------------------------------------------------------

@@ -32,6 +32,8 @@ MAX_GROWTH: Final = 1_000
 """By how much an expression may multiply the values that it is given."""
 _MAX_NUMBER: Final = 400
 """Characters of a number written as a string: parsing takes time that grows with the length."""
+_MAX_LEVELS: Final = 64
+"""Of values of any type. More than a request or a file can bring; guards the stack."""
 
 
 class InvalidCondition(ValueError):
@@ -146,6 +148,7 @@ _TYPES: Final = {
     ParameterType.DOUBLE: cel.Type.DOUBLE,
     ParameterType.DURATION: cel.Type.DURATION,
     ParameterType.TIMESTAMP: cel.Type.TIMESTAMP,
+    ParameterType.ANY: cel.Type.DYN,
 }
 _FORMS: Final = {
     ParameterType.BOOL: "true or false",
@@ -156,6 +159,7 @@ _FORMS: Final = {
     ParameterType.DURATION: 'a text such as "1h30m"',
     ParameterType.TIMESTAMP: 'a text such as "2030-01-31T12:00:00Z"',
     ParameterType.IPADDRESS: 'a text such as "192.0.2.1"',
+    ParameterType.ANY: f"a value of JSON, of at most {_MAX_LEVELS} levels",
 }
 
 
@@ -294,17 +298,22 @@ def _timestamp(value: Any) -> datetime:
 
 
 def _address(value: Any) -> str:
-    """The canonical form of an IP address, so that equal addresses are equal strings.
+    """The canonical form of an IP address, so that equal addresses are equal strings."""
+    if not isinstance(value, str):
+        raise TypeError
+    return str(_parsed(value))
+
+
+def _parsed(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """Read an IP address.
 
     Threat: a dual-stack listener tells of an IPv4 caller as ::ffff:192.0.2.1, which is in no network of IPv4 that
     somebody is kept out of, or let in from. As in OpenFGA, that is the IPv4 address.
     """
-    if not isinstance(value, str):
-        raise TypeError
-    address = ipaddress.ip_address(value)
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped and "%" not in value:
-        return str(address.ipv4_mapped)
-    return str(address)
+    address = ipaddress.ip_address(text)
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped and "%" not in text:
+        return address.ipv4_mapped
+    return address
 
 
 _PREFIX: Final = re.compile(r"[^/%]+/(?:0|[1-9]\d{0,2})", re.ASCII)
@@ -314,7 +323,8 @@ def _in_cidr(address: str, cidr: str) -> bool:
     # Only the plain form: Python's module would also take a network without a length, or with a mask.
     if not _PREFIX.fullmatch(cidr):
         raise ValueError("a network is written as in 192.0.2.0/24")
-    own, network = ipaddress.ip_address(address), _network(cidr)
+    # Not canonical where types are not checked: what is of any type can be a text that was never an address.
+    own, network = _parsed(address), _network(cidr)
     return "%" not in address and own.version == network.version and own in network
 
 
@@ -329,6 +339,24 @@ def _network(cidr: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     return ipaddress.IPv4Network((mapped, network.prefixlen - _MAPPED_BITS))
 
 
+def _any(value: Any, levels: int = _MAX_LEVELS) -> Any:
+    """What JSON gives. Numbers are doubles, as in OpenFGA: what one can be used for must not hang on it being whole."""
+    if not levels:
+        raise ValueError
+    match value:
+        case None | bool():
+            return value
+        case str():
+            return _string(value)
+        case int() | float():
+            return _double(value)
+        case list() | tuple():
+            return [_any(item, levels - 1) for item in value]
+        case Mapping():
+            return {_string(key): _any(item, levels - 1) for key, item in value.items()}
+    raise ValueError
+
+
 _CONVERT: Final[Mapping[ParameterType, Callable[[Any], Any]]] = {
     ParameterType.BOOL: _bool,
     ParameterType.STRING: _string,
@@ -338,4 +366,5 @@ _CONVERT: Final[Mapping[ParameterType, Callable[[Any], Any]]] = {
     ParameterType.DURATION: _duration,
     ParameterType.TIMESTAMP: _timestamp,
     ParameterType.IPADDRESS: _address,
+    ParameterType.ANY: _any,
 }

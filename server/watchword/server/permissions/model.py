@@ -19,7 +19,10 @@ MAX_NESTING: Final = 32
 
 
 class ParameterType(StrEnum):
-    """What a condition's parameter holds; inside lists and maps, what their values are. Map keys are strings."""
+    """What a condition's parameter holds; inside lists and maps, what their values are. Map keys are strings.
+
+    ANY is for JSON only: DSL has no word for it.
+    """
 
     BOOL = "bool"
     STRING = "string"
@@ -29,6 +32,7 @@ class ParameterType(StrEnum):
     DURATION = "duration"
     TIMESTAMP = "timestamp"
     IPADDRESS = "ipaddress"
+    ANY = "any"
 
 
 class Container(StrEnum):

@@ -10,6 +10,7 @@ from watchword.server.permissions.model import (
     Intersection,
     Model,
     Parameter,
+    ParameterType,
     Relation,
     Rewrite,
     This,
@@ -22,15 +23,7 @@ from watchword.server.permissions.model import (
 
 
 class NotExpressible(Exception):
-    """JSON can say it and DSL cannot: direct grants behind `but not`, or twice in one relation."""
-
-    def __init__(self, type_name: str, relation: str) -> None:
-        self.type_name = type_name
-        self.relation = relation
-        super().__init__(
-            f"DSL cannot say what the relation '{relation}' of '{type_name}' is: direct grants can stand in it once, "
-            "and not behind 'but not'. Make a relation of its own of them."
-        )
+    """JSON can say it and DSL cannot: direct grants behind `but not`, or twice in one relation; values of any type."""
 
 
 def to_dsl(model: Model) -> str:
@@ -62,7 +55,10 @@ def _definition(type_name: str, relation: Relation) -> str:
     found = list(leaves(rewrite))
     direct = found.count(This())
     if direct > 1 or (direct and found[0] != This()):
-        raise NotExpressible(type_name, relation.name)
+        raise NotExpressible(
+            f"DSL cannot say what the relation '{relation.name}' of '{type_name}' is: direct grants can stand in it "
+            "once, and not behind 'but not'. Make a relation of its own of them."
+        )
     restrictions = f"[{', '.join(map(str, relation.restrictions))}]"
     return _expression(rewrite, restrictions)
 
@@ -104,11 +100,18 @@ def _operand(rewrite: Rewrite, restrictions: str) -> str:
 
 
 def _condition(condition: Condition) -> str:
-    parameters = ", ".join(map(_parameter, sorted(condition.parameters.values(), key=_by_name)))
+    parameters = ", ".join(
+        _parameter(condition.name, parameter) for parameter in sorted(condition.parameters.values(), key=_by_name)
+    )
     return f"condition {condition.name}({parameters}) {{\n  {condition.expression}\n}}\n"
 
 
-def _parameter(parameter: Parameter) -> str:
+def _parameter(condition: str, parameter: Parameter) -> str:
+    if parameter.type is ParameterType.ANY:
+        raise NotExpressible(
+            f"DSL has no word for values of any type, which the parameter '{parameter.name}' of the condition "
+            f"'{condition}' takes. Name a type."
+        )
     type_ = f"{parameter.container}<{parameter.type}>" if parameter.container else parameter.type
     return f"{parameter.name}: {type_}"
 

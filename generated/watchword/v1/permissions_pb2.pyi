@@ -309,7 +309,9 @@ class WriteModelResponse(_message.Message):
 
     @_builtins.property
     def warnings(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelProblem]:
-        """What is allowed and probably not meant."""
+        """What is allowed and probably not meant: something that stands twice in a relation, a condition or one of
+        its parameters that nothing uses.
+        """
 
     @_builtins.property
     def orphan_examples(self) -> _containers.RepeatedCompositeFieldContainer[_relationships_pb2.RelationshipKey]:
@@ -912,7 +914,9 @@ Global___ListSubjectsRequest: _TypeAlias = ListSubjectsRequest  # noqa: Y015
 
 @_typing.final
 class ListSubjectsResponse(_message.Message):
-    """Response of ListSubjects."""
+    """Response of ListSubjects. As in Check, a condition that cannot be evaluated keeps nobody out whom another
+    way allows; OpenFGA's ListUsers fails then.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

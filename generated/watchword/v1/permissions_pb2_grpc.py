@@ -119,7 +119,10 @@ class PermissionServiceServicer(object):
         """Puts a permission model into force. Models are kept for good and never changed. INVALID_ARGUMENT with
         reason MODEL_INVALID, each mistake with its place; FAILED_PRECONDITION with reason MODEL_ORPHANS if
         stored relationships do not fit it. A model cannot define the type `watchword`, which is reserved for
-        Watchword's own RPCs. Takes a `request_id` and answers with a `revision` as UserService describes.
+        Watchword's own RPCs. Relations of one object may be computed from each other in a circle that somebody
+        can enter from outside, unless one takes away (`but not`) what is computed from it; OpenFGA's language
+        tools take such models, and its server none of them. Takes a `request_id` and answers with a `revision`
+        as UserService describes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

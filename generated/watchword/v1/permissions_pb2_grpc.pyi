@@ -55,7 +55,10 @@ class PermissionServiceStub:
     """Puts a permission model into force. Models are kept for good and never changed. INVALID_ARGUMENT with
     reason MODEL_INVALID, each mistake with its place; FAILED_PRECONDITION with reason MODEL_ORPHANS if
     stored relationships do not fit it. A model cannot define the type `watchword`, which is reserved for
-    Watchword's own RPCs. Takes a `request_id` and answers with a `revision` as UserService describes.
+    Watchword's own RPCs. Relations of one object may be computed from each other in a circle that somebody
+    can enter from outside, unless one takes away (`but not`) what is computed from it; OpenFGA's language
+    tools take such models, and its server none of them. Takes a `request_id` and answers with a `revision`
+    as UserService describes.
     """
     GetModel: _grpc.UnaryUnaryMultiCallable[_permissions_pb2.GetModelRequest, _permissions_pb2.GetModelResponse]
     """Gets a permission model, by default the one in force. NOT_FOUND."""
@@ -108,7 +111,10 @@ class PermissionServiceAsyncStub(PermissionServiceStub):
     """Puts a permission model into force. Models are kept for good and never changed. INVALID_ARGUMENT with
     reason MODEL_INVALID, each mistake with its place; FAILED_PRECONDITION with reason MODEL_ORPHANS if
     stored relationships do not fit it. A model cannot define the type `watchword`, which is reserved for
-    Watchword's own RPCs. Takes a `request_id` and answers with a `revision` as UserService describes.
+    Watchword's own RPCs. Relations of one object may be computed from each other in a circle that somebody
+    can enter from outside, unless one takes away (`but not`) what is computed from it; OpenFGA's language
+    tools take such models, and its server none of them. Takes a `request_id` and answers with a `revision`
+    as UserService describes.
     """
     GetModel: _aio.UnaryUnaryMultiCallable[_permissions_pb2.GetModelRequest, _permissions_pb2.GetModelResponse]  # type: ignore[assignment]
     """Gets a permission model, by default the one in force. NOT_FOUND."""
@@ -164,7 +170,10 @@ class PermissionServiceServicer(metaclass=_abc_1.ABCMeta):
         """Puts a permission model into force. Models are kept for good and never changed. INVALID_ARGUMENT with
         reason MODEL_INVALID, each mistake with its place; FAILED_PRECONDITION with reason MODEL_ORPHANS if
         stored relationships do not fit it. A model cannot define the type `watchword`, which is reserved for
-        Watchword's own RPCs. Takes a `request_id` and answers with a `revision` as UserService describes.
+        Watchword's own RPCs. Relations of one object may be computed from each other in a circle that somebody
+        can enter from outside, unless one takes away (`but not`) what is computed from it; OpenFGA's language
+        tools take such models, and its server none of them. Takes a `request_id` and answers with a `revision`
+        as UserService describes.
         """
 
     @_abc_1.abstractmethod

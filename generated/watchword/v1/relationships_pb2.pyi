@@ -47,7 +47,9 @@ Global___PreconditionKind: _TypeAlias = PreconditionKind  # noqa: Y015
 
 @_typing.final
 class Relationship(_message.Message):
-    """`subject` has `relation` to `object`."""
+    """`subject` has `relation` to `object`. Ids have letters, digits and any of "_|*@.+/-", no "*" at the start:
+    so do OpenFGA's language tools have it, while its server takes more characters.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -1,7 +1,7 @@
 """How things are named: `type:id` is an object, `type:id#relation` a set, `type:*` everybody of a type.
 
-Ids have letters, digits and any of `_ | * @ . + / -`, the first no `*`, which alone is everybody. So do OpenFGA's
-language tools have it; its server takes more characters.
+Ids have letters, digits and any of `_ | * @ . + / -`, the first no `*`, which alone is everybody. That is the rule of
+OpenFGA's language tools; its server takes more characters.
 """
 
 import re

@@ -48,7 +48,7 @@ Global___PreconditionKind: _TypeAlias = PreconditionKind  # noqa: Y015
 @_typing.final
 class Relationship(_message.Message):
     """`subject` has `relation` to `object`. Ids have letters, digits and any of "_|*@.+/-", no "*" at the start:
-    so do OpenFGA's language tools have it, while its server takes more characters.
+    the rule of OpenFGA's language tools; its server takes more characters.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

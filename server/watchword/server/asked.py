@@ -24,7 +24,6 @@ from watchword.server.storage.gathered import (
     account_parameters,
     forward_parameters,
     gathered,
-    size,
 )
 from watchword.server.storage.statement import Statement
 
@@ -117,13 +116,8 @@ class Asked:
         return values | account_parameters(self.accounts)
 
     def read(self, rows: Sequence[tuple[Any, ...]]) -> Gathered:
-        """Read the statement's rows; of so many that they are of no use, no more than what they begin with."""
-        count = size(rows)
-        if count >= MAX_ROWS:
-            rows = rows[: 1 + len(self.accounts)]  # the snapshot and the disabled accounts
-        found = gathered(rows, self.steps, self.subjects, self.accounts)
-        found.size = count
-        return found
+        """Read the statement's rows."""
+        return gathered(rows, self.steps, self.subjects, self.accounts, limit=MAX_ROWS)
 
     @classmethod
     def of(cls, model: PreparedModel, questions: Sequence[Question], *, strict: bool = True) -> "Asked":

@@ -49,7 +49,7 @@ from watchword.server.storage.gathered import (
     gathered_members,
     gathered_objects,
     names_of,
-    size,
+    size_of,
 )
 
 MAX_LISTED: Final = 300_000
@@ -114,7 +114,7 @@ class Listings:
             require_fit(plan, asking.contextual)
             try:
                 rows = await self._database.gather(GATHER_OBJECTS, self._backward(model, asked))
-                found = await _beside(size(rows), lambda: gathered_objects(rows, account_of(subject)))
+                found = await _beside(size_of(rows), lambda: gathered_objects(rows, account_of(subject)))
                 _require_bounds(found, consistency)
                 listing = await self._list_objects(model, found, asked)
             except NotKnown:
@@ -191,7 +191,7 @@ class Listings:
             async with self._database.gathering() as gatherer:
                 values = forward_parameters(steps, starts, (), limit=MAX_LISTED) | account_parameters(())
                 rows = await gatherer.gather(GATHER_MEMBERS, values)
-                found = await _beside(size(rows), lambda: gathered_members(rows, steps, ()))
+                found = await _beside(size_of(rows), lambda: gathered_members(rows, steps, ()))
                 _require_bounds(found, consistency)
                 engine = Engine(plan, found.reader(), now=self._clock(), limits=self._limits)
                 listing = await _beside(

@@ -45,7 +45,7 @@ from watchword.server.permissions.relationships import RelationshipReader
 from watchword.server.permissions.standing import MAX_NODES, Standing
 from watchword.server.plans import Plans, PreparedModel
 from watchword.server.storage.database import Database
-from watchword.server.storage.gathered import Gathered, size
+from watchword.server.storage.gathered import Gathered, size_of
 from watchword.server.together import Together
 
 _IN_THREAD: Final = 10_000
@@ -229,7 +229,7 @@ class Questions:
             rows = await self._database.gather(asked.statement, asked.parameters())
         except TimedOut:
             raise ResolutionLimit(Limit.TIME.value, TOO_SLOW) from None
-        found = await asyncio.to_thread(asked.read, rows) if size(rows) > _IN_THREAD else asked.read(rows)
+        found = await asyncio.to_thread(asked.read, rows) if size_of(rows) > _IN_THREAD else asked.read(rows)
         if found.size >= MAX_ROWS:
             raise LimitMet(Limit.WORK, TOO_MUCH)
         if found.model_id == model.model_id:

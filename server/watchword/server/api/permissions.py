@@ -211,6 +211,7 @@ class PermissionService:
     async def _page(self, page: Page, listed: Listed | None, response: _Response) -> Sequence[Any]:
         """Give a page's entries, and tell the response how it goes on."""
         entries: Sequence[Sequence[Any]]
+        after = ""
         if listed is None:
             list_id, _, offset = page.after.partition(".")
             try:
@@ -223,10 +224,10 @@ class PermissionService:
             response.horizon = listed.standings.horizon
             _set_remaining(response, listed.standings)
             entries = _entries(listed)
-            is_last = len(entries) <= page.size
-            after = "" if is_last else f"{await self._listings.put_by(entries, page.size)}.0"
         response.complete = len(entries) <= page.size
         if not response.complete:
+            if listed is not None:
+                after = f"{await self._listings.put_by(entries, page.size)}.0"
             response.next_page_token = self._pages.token(page, after)
         return entries[: page.size]
 

@@ -194,7 +194,7 @@ def _named(subject_relation: str) -> str:
 
 
 # What leads nowhere is no node: the longest lists are of such objects. They are told by one row for all that are
-# granted alike (10,000 of them: 6 ms of PostgreSQL's CPU; by a row for each, that was a node too: 50 ms).
+# granted alike (10,000 of them: 10 ms of PostgreSQL's CPU; by a row for each, that was a node too: 53 ms).
 GATHER_OBJECTS: Final = _statement(
     f"""
 WITH RECURSIVE

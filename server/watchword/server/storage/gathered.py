@@ -192,7 +192,7 @@ def _columns(prefix: str, names: Sequence[str], rows: Sequence[tuple[str, ...]])
     return {f"{prefix}_{name}": array(row[number] for row in rows) for number, name in enumerate(names)}
 
 
-def size(rows: Sequence[tuple[Any, ...]]) -> int:
+def size_of(rows: Sequence[tuple[Any, ...]]) -> int:
     """How many nodes and relationships the rows of a statement of `gather` tell of: many may stand in one."""
     return sum(row[1].count(" ") + 1 for row in rows)
 
@@ -203,7 +203,7 @@ def _head(rows: Sequence[tuple[Any, ...]], accounts: Iterable[str]) -> Gathered:
     for row in rows:
         if row[0] == _SNAPSHOT:
             model_id = UUID(row[3]) if row[3] else STARTER
-            found = Gathered(Visible.parse(row[1]), row[2], model_id, frozenset(accounts), size=size(rows))
+            found = Gathered(Visible.parse(row[1]), row[2], model_id, frozenset(accounts), size=size_of(rows))
         elif row[0] == _DISABLED:
             disabled.add(row[1])
         else:
@@ -215,17 +215,23 @@ def _head(rows: Sequence[tuple[Any, ...]], accounts: Iterable[str]) -> Gathered:
 
 
 def gathered(
-    rows: Sequence[tuple[Any, ...]], steps: Steps, subjects: Sequence[str], accounts: Iterable[str]
+    rows: Sequence[tuple[Any, ...]],
+    steps: Steps,
+    subjects: Sequence[str],
+    accounts: Iterable[str],
+    *,
+    limit: int | None = None,
 ) -> Gathered:
-    """Read the rows of `gather_for`."""
+    """Read the rows of `gather_for`; if they reach the limit, and are of no use, no more than what they begin with."""
     found = _head(rows, accounts)
+    if limit is not None and found.size >= limit:
+        return found
     contents = found.contents
     names = [names_of(subject) for subject in subjects]
-    for who, objects, at, *rest in rows:
+    for who, objects, at, relation, named, subject_relation, condition, context, expire_time in rows:
         if who < 0:
             continue
         listed = objects.split(" ")
-        relation, named, subject_relation, condition, context, expire_time = rest
         if relation is None:
             _visit(contents, listed, steps.place(at), names[who - 1])
             continue
@@ -268,11 +274,10 @@ def gathered_members(rows: Sequence[tuple[Any, ...]], steps: Steps, accounts: It
     """Read the rows of GATHER_MEMBERS."""
     found = _head(rows, accounts)
     contents = found.contents
-    for who, objects, at, *rest in rows:
+    for who, objects, at, relation, named, subject_relation, condition, context, expire_time in rows:
         if who < 0:
             continue
         listed = objects.split(" ")
-        relation, named, subject_relation, condition, context, expire_time = rest
         if relation is None:
             for suffix, *_ in steps.place(at):
                 for object_ in listed:

@@ -184,8 +184,8 @@ class Tx(Reader):
 
     async def _row(self, event: Event) -> dict[str, Any]:
         row = event_row(event, self.call, self.now)
-        sealed = await self._seal(event) if any(event.personal.values()) else None
-        return row | {"payload": Jsonb(row["payload"]), "personal_sealed": sealed}
+        personal = await self._seal(event) if any(event.personal.values()) else None
+        return row | {"payload": Jsonb(row["payload"]), "personal_sealed": personal}
 
     async def _seal(self, event: Event) -> bytes:
         # Asked also if there is no person: a failed sign-in must not tell by its time whether there is one.

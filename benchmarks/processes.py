@@ -8,7 +8,7 @@ _TICK = os.sysconf("SC_CLK_TCK")
 
 
 def cpu_seconds(pid: int, *, with_children: bool = False) -> float:
-    """Tell the CPU time of a process; with its children for PostgreSQL, which has one for each connection.
+    """Tell the CPU time of a process; with its children: PostgreSQL has one for each connection, a server for hashes.
 
     Children that have ended count through their parent, which collected them.
     """
@@ -49,7 +49,7 @@ class Meter:
 
     def look(self) -> dict[str, float]:
         """Take the CPU seconds of each so far."""
-        seconds = {name: cpu_seconds(pid) for name, pid in self._servers.items()}
+        seconds = {name: cpu_seconds(pid, with_children=name != "client") for name, pid in self._servers.items()}
         return {**seconds, "postgres": cpu_seconds(self._postgres, with_children=True)}
 
 

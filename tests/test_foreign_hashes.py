@@ -27,7 +27,8 @@ from pwdlib.hashers.bcrypt import BcryptHasher
 
 from watchword.server.config import Argon2Parameters
 from watchword.server.foreign_hashes import HashRefused, Refusal, recognise
-from watchword.server.passwords import PasswordHasher, PasswordPolicy, Verdict
+from watchword.server.hashing import Verdict
+from watchword.server.passwords import PasswordHasher
 
 passlib.argon2.set_backend("argon2_cffi")  # `using` comes too early for it to find one by itself
 SCRIPTS = (
@@ -337,10 +338,10 @@ WEAK = Argon2Parameters(memory_kib=8, time=1, allow_weak=True)
 
 
 @pytest.fixture
-def hasher():
-    hasher = PasswordHasher(WEAK, policy=PasswordPolicy(), threads=2, queue_limit=4, randomness=secrets.token_bytes)
+async def hasher():
+    hasher = PasswordHasher(WEAK, processes=2, queue_limit=4, randomness=secrets.token_bytes)
     yield hasher
-    hasher.close()
+    await hasher.close()
 
 
 class TestVerification:

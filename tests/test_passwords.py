@@ -3,9 +3,10 @@
 # ruff: noqa: RUF001  (other scripts are the point)
 
 import asyncio
-import itertools
 import os
-import threading
+import signal
+import subprocess
+import sys
 import time
 import unicodedata
 from datetime import timedelta
@@ -17,16 +18,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from zxcvbn import zxcvbn
 
+from watchword.server import hashing
+from watchword.server.config import Argon2Parameters
 from watchword.server.errors import PasswordRefused, ServerBusy, ShuttingDown
-from watchword.server.passwords import (
-    MAX_CHARACTERS,
-    MIN_CHARACTERS,
-    Argon2Parameters,
-    PasswordHasher,
-    PasswordPolicy,
-    Verdict,
-    normalize,
-)
+from watchword.server.hashing import SALT_BYTES, Hashing, Verdict, phc_string
+from watchword.server.password_policy import MAX_CHARACTERS, MIN_CHARACTERS, PasswordPolicy, normalize
+from watchword.server.passwords import PasswordHasher, _cores_for
 
 CORPORA = Path(__file__).parents[2] / "shared" / "corpora"
 WEAK = Argon2Parameters(memory_kib=8, time=1, allow_weak=True)
@@ -36,45 +33,46 @@ OWN_WORDS = ["ana.silva@shop.example", "anasilva", "Ana Maria da Silva"]
 any_text = st.text(st.characters(exclude_categories=["Cs"]))
 
 
-def make_hasher(parameters=WEAK, *, threads=2, queue_limit=4):
-    return PasswordHasher(
-        parameters, policy=PasswordPolicy(), threads=threads, queue_limit=queue_limit, randomness=os.urandom
-    )
+DUMMY = phc_string(WEAK, bytes(SALT_BYTES), bytes(32))
+
+
+def make_hasher(parameters=WEAK, *, processes=2, queue_limit=4, **more):
+    return PasswordHasher(parameters, processes=processes, queue_limit=queue_limit, randomness=os.urandom, **more)
 
 
 @pytest.fixture
-def hasher():
+async def hasher():
     hasher = make_hasher()
     yield hasher
-    hasher.close()
+    await hasher.close()
 
 
 @pytest.fixture
 def argon2_calls(monkeypatch):
-    """Count the hashes that argon2 really computes; it still computes them."""
+    """Count the hashes that are really computed, by either library; they are still computed."""
     calls = []
-    for name in ("hash_secret", "verify_secret"):
-        real = getattr(argon2.low_level, name)
 
-        def counting(*args, real=real, **kwargs):
+    def count(module, name):
+        real = getattr(module, name)
+
+        def counting(*args, **kwargs):
             try:
                 result = real(*args, **kwargs)
             except argon2.exceptions.VerifyMismatchError:
-                calls.append("mismatch")
+                calls.append(name)
                 raise
-            calls.append("done")
+            calls.append(name)
             return result
 
-        monkeypatch.setattr(argon2._password_hasher, name, counting)
+        monkeypatch.setattr(module, name, counting)
+
+    count(hashing, "crypto_pwhash_alg")
+    count(argon2._password_hasher, "verify_secret")
     return calls
 
 
 def refusal(password, own_words=()):
-    try:
-        PasswordPolicy().check(password, own_words=own_words)
-    except PasswordRefused as error:
-        return error.rule
-    return None
+    return PasswordPolicy().broken_rule(password, own_words=own_words)
 
 
 class TestPolicy:
@@ -220,12 +218,12 @@ class TestHashing:
         assert stored.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
         assert stored != await hasher.hash(GOOD), "each hash has its own salt"
         assert await hasher.verify(GOOD, stored) == Verdict(ok=True, rehash=False)
-        hasher.close()
+        await hasher.close()
 
     async def test_salt_comes_from_the_given_randomness(self):
-        hasher = PasswordHasher(WEAK, policy=PasswordPolicy(), threads=1, queue_limit=1, randomness=bytes)
+        hasher = PasswordHasher(WEAK, processes=1, queue_limit=1, randomness=bytes)
         assert "$AAAAAAAAAAAAAAAAAAAAAA$" in await hasher.hash(GOOD)
-        hasher.close()
+        await hasher.close()
 
     @pytest.mark.parametrize("password", [GOOD, "nul\0one", "🦊🌲🏔️🛶", "  spaces  ", "x" * 4096, ""])
     async def test_verify(self, hasher, password):
@@ -259,14 +257,39 @@ class TestHashing:
         assert (await hasher.verify(GOOD, await hasher.check_and_hash(GOOD, OWN_WORDS))).ok
 
     @pytest.mark.parametrize("parameters", [WEAK, Argon2Parameters()])
-    async def test_unknown_user_costs_the_same_work(self, argon2_calls, parameters):
-        hasher = make_hasher(parameters)
-        stored = await hasher.hash(GOOD)
+    def test_unknown_user_costs_the_same_work(self, argon2_calls, parameters):
+        hashes = Hashing(parameters)
+        stored, decoy = hashes.hash(GOOD, bytes(SALT_BYTES)), phc_string(parameters, bytes(SALT_BYTES), bytes(32))
         argon2_calls.clear()
-        assert not (await hasher.verify("wrong one", stored)).ok
-        assert not (await hasher.verify("wrong one", None)).ok
-        assert argon2_calls == ["mismatch", "mismatch"]
-        hasher.close()
+        assert hashes.verify("wrong one", stored, decoy=decoy) == Verdict(ok=False, rehash=False)
+        assert hashes.verify("wrong one", None, decoy=decoy) == Verdict(ok=False, rehash=False)
+        assert argon2_calls == ["crypto_pwhash_alg"] * 2
+
+    @given(
+        st.binary(max_size=300),
+        st.binary(min_size=8, max_size=24) | st.binary(min_size=SALT_BYTES, max_size=SALT_BYTES),
+        st.integers(8, 64),
+        st.integers(1, 3),
+        st.integers(1, 2),
+        st.integers(4, 70),
+    )
+    def test_both_libraries_make_the_same_hashes(self, password, salt, memory_kib, passes, lanes, length):
+        memory_kib *= lanes
+        cost = Argon2Parameters(memory_kib=memory_kib, time=passes, parallelism=lanes, allow_weak=True)
+        theirs = argon2.low_level.hash_secret_raw(
+            password, salt, passes, memory_kib, lanes, length, argon2.low_level.Type.ID
+        )
+        ours = hashing._argon2id(password, salt, cost, length)
+        assert ours == (theirs if lanes == 1 and len(salt) == SALT_BYTES and length >= 16 else None)
+        stored = phc_string(cost, salt, theirs)
+        assert Hashing(WEAK)._is_made_of(stored, password)
+        assert not Hashing(WEAK)._is_made_of(stored, password + b"x")
+
+    @pytest.mark.parametrize("parameters", [WEAK, Argon2Parameters(memory_kib=65536, time=3, parallelism=4)])
+    def test_argon2_cffi_reads_them(self, parameters):
+        stored = Hashing(parameters).hash(GOOD, os.urandom(SALT_BYTES))
+        assert argon2.PasswordHasher().verify(stored, normalize(GOOD))
+        assert argon2.extract_parameters(stored).memory_cost == parameters.memory_kib
 
     @pytest.mark.parametrize(
         "stored",
@@ -283,49 +306,63 @@ class TestHashing:
             "$2b$12$abcdefghijklmnopqrstuv",
         ],
     )
-    async def test_unreadable_hash_is_a_wrong_password_with_the_same_work(self, argon2_calls, capsys, stored):
-        hasher = make_hasher()
-        argon2_calls.clear()
-        assert not (await hasher.verify(GOOD, None)).ok
+    async def test_unreadable_hash_is_a_wrong_password_with_the_same_work(self, argon2_calls, capsys, hasher, stored):
+        hashes = Hashing(WEAK)
+        assert hashes.verify(GOOD, None, decoy=DUMMY) == Verdict(ok=False, rehash=False)
         unknown_user = argon2_calls.copy()
         argon2_calls.clear()
+        assert hashes.verify(GOOD, stored, decoy=DUMMY) is None
+        assert argon2_calls == unknown_user == ["crypto_pwhash_alg"] * 2, "composed and taken apart"
         assert await hasher.verify(GOOD, stored) == Verdict(ok=False, rehash=False)
-        assert argon2_calls == unknown_user == ["mismatch"] * 2, "composed and taken apart"
         logged = capsys.readouterr()
         assert "cannot be read" in logged.out + logged.err
         assert GOOD not in logged.out + logged.err
         assert len(stored) < 2 or stored not in logged.out + logged.err
-        hasher.close()
 
 
-class Blockade:
-    """Jobs that hold the hasher's threads until they are let go."""
+async def until(condition):
+    """Wait for what other processes do; the test's time limit ends it."""
+    while not condition():  # noqa: ASYNC110 - nobody here is told
+        await asyncio.sleep(0.001)
 
-    def __init__(self, hasher, count):
-        self.hasher = hasher
-        self.go = threading.Event()
-        self.started = threading.Semaphore(0)
-        self.tasks = [asyncio.ensure_future(hasher._run(self._job)) for _ in range(count)]
 
-    def _job(self):
-        self.started.release()
-        assert self.go.wait(30)
-        return "done"
+def told(pid, what):
+    return Path(f"/proc/{pid}/{what}").read_bytes()
 
-    async def wait_until_running(self, count):
-        for _ in range(count):
-            assert await asyncio.to_thread(self.started.acquire, timeout=30)
 
-    async def end(self):
-        self.go.set()
-        return await asyncio.gather(*self.tasks, return_exceptions=True)
+def lives(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+class Held:
+    """A hasher's processes, stopped until they are let go."""
+
+    def __init__(self, hasher):
+        self.pids = [process._process.pid for process in hasher._resting]
+        for pid in self.pids:
+            os.kill(pid, signal.SIGSTOP)
+
+    @classmethod
+    async def of(cls, hasher, count):
+        await asyncio.gather(*(hasher.hash(GOOD) for _ in range(count)))
+        held = cls(hasher)
+        assert len(held.pids) == count
+        return held
+
+    def let_go(self):
+        for pid in self.pids:
+            os.kill(pid, signal.SIGCONT)
 
 
 class TestAdmission:
     async def test_more_than_fits_is_refused_at_once(self):
-        hasher = make_hasher(threads=2, queue_limit=3)
-        blockade = Blockade(hasher, 5)
-        await blockade.wait_until_running(2)
+        hasher = make_hasher(processes=2, queue_limit=3)
+        held = await Held.of(hasher, 2)
+        admitted = [asyncio.ensure_future(hasher.hash(GOOD)) for _ in range(5)]
+        await until(lambda: hasher.running == 2)
         assert (hasher.running, hasher.waiting) == (2, 3)
         refused = await asyncio.gather(*(hasher.hash(GOOD) for _ in range(50)), return_exceptions=True)
         assert all(isinstance(error, ServerBusy) for error in refused)
@@ -333,105 +370,179 @@ class TestAdmission:
         for call in (hasher.verify(GOOD, None), hasher.check_and_hash(GOOD, [])):
             with pytest.raises(ServerBusy):
                 await call
-        assert await blockade.end() == ["done"] * 5
+        held.let_go()
+        assert len(set(await asyncio.gather(*admitted))) == 5
         assert (hasher.running, hasher.waiting) == (0, 0)
         assert await hasher.hash(GOOD)
-        hasher.close()
+        await hasher.close()
 
-    async def test_never_more_threads_than_allowed(self):
-        hasher = make_hasher(threads=2, queue_limit=30)
-        lock, now, most = threading.Lock(), 0, 0
-
-        def job():
-            nonlocal now, most
-            with lock:
-                now += 1
-                most = max(most, now)
-            hasher._hash(GOOD)
-            with lock:
-                now -= 1
-
-        await asyncio.gather(*(hasher._run(job) for _ in range(32)))
-        assert most <= 2
-        hasher.close()
+    async def test_never_more_processes_than_allowed(self):
+        hasher = make_hasher(processes=2, queue_limit=30)
+        most = []
+        calls = [asyncio.ensure_future(hasher.hash(GOOD)) for _ in range(32)]
+        for call in calls:
+            call.add_done_callback(lambda _: most.append(hasher.running))
+        await asyncio.gather(*calls)
+        assert max(most) <= 2
+        assert len(hasher._resting) == 2
+        assert hasher.begun == 32
+        await hasher.close()
 
     async def test_no_queue_at_all(self):
-        hasher = make_hasher(threads=1, queue_limit=0)
-        blockade = Blockade(hasher, 1)
-        await blockade.wait_until_running(1)
+        hasher = make_hasher(processes=1, queue_limit=0)
+        held = await Held.of(hasher, 1)
+        only = asyncio.ensure_future(hasher.hash(GOOD))
+        await until(lambda: hasher.running)
         with pytest.raises(ServerBusy):
             await hasher.hash(GOOD)
-        await blockade.end()
+        held.let_go()
+        assert await only
         assert await hasher.hash(GOOD)
-        hasher.close()
+        await hasher.close()
 
     async def test_abandoned_running_job_keeps_its_place_until_it_ends(self):
         """Threat: calls that give up at once and come again would pile up work without limit."""
-        hasher = make_hasher(threads=1, queue_limit=0)
-        blockade = Blockade(hasher, 1)
-        await blockade.wait_until_running(1)
-        blockade.tasks[0].cancel()
+        hasher = make_hasher(processes=1, queue_limit=0)
+        held = await Held.of(hasher, 1)
+        abandoned = asyncio.ensure_future(hasher.hash(GOOD))
+        await until(lambda: hasher.running)
+        abandoned.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await blockade.tasks[0]
+            await abandoned
         assert hasher.running == 1
         with pytest.raises(ServerBusy):
             await hasher.hash(GOOD)
-        blockade.go.set()
-        hasher._pool.submit(lambda: None).result(30)  # runs after the abandoned one: that one has ended
-        assert (hasher.running, hasher.waiting) == (0, 0)
-        assert await hasher.hash(GOOD)
-        hasher.close()
+        held.let_go()
+        await until(lambda: not hasher.running)
+        assert hasher.waiting == 0
+        stored = await hasher.hash("another one")
+        assert (await hasher.verify("another one", stored)).ok, "nobody gets the outcome of what was abandoned"
+        await hasher.close()
 
     async def test_abandoned_waiting_job_never_runs_and_frees_its_place(self):
-        hasher = make_hasher(threads=1, queue_limit=1)
-        blockade = Blockade(hasher, 1)
-        await blockade.wait_until_running(1)
-        ran = []
-        waiting = asyncio.ensure_future(hasher._run(lambda: ran.append("x")))
-        await asyncio.sleep(0)
-        assert hasher.waiting == 1
+        hasher = make_hasher(processes=1, queue_limit=1)
+        held = await Held.of(hasher, 1)
+        running = asyncio.ensure_future(hasher.hash(GOOD))
+        await until(lambda: hasher.running)
+        waiting = asyncio.ensure_future(hasher.hash(GOOD))
+        await until(lambda: hasher.waiting)
+        begun = hasher.begun
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
         assert (hasher.running, hasher.waiting) == (1, 0)
-        await blockade.end()
+        held.let_go()
+        assert await running
+        assert hasher.begun == begun
         assert await hasher.hash(GOOD)
-        assert ran == []
-        hasher.close()
+        await hasher.close()
 
-    async def test_failing_job_frees_its_place(self):
-        hasher = make_hasher(threads=1, queue_limit=0)
+    async def test_refused_password_frees_its_place(self):
+        hasher = make_hasher(processes=1, queue_limit=0)
         for _ in range(3):
             with pytest.raises(PasswordRefused):
                 await hasher.check_and_hash("short", [])
         assert (hasher.running, hasher.waiting) == (0, 0)
-        hasher.close()
-
-    async def test_event_loop_goes_on_while_a_thread_hashes(self):
-        hasher = make_hasher(threads=1, queue_limit=1)
-        blockade = Blockade(hasher, 1)
-        await blockade.wait_until_running(1)
-        real = asyncio.ensure_future(hasher.hash(GOOD))
-        turns = itertools.count()
-        for _ in range(100):
-            next(turns)
-            await asyncio.sleep(0)
-        assert next(turns) == 100
-        assert not real.done()
-        await blockade.end()
-        assert await real
-        hasher.close()
+        await hasher.close()
 
     async def test_closed(self, hasher):
         assert await hasher.hash(GOOD)
-        hasher.close()
+        await hasher.close()
         with pytest.raises(ShuttingDown):
             await hasher.hash(GOOD)
         assert (hasher.running, hasher.waiting) == (0, 0)
 
     async def test_close_waits_for_what_was_admitted(self):
-        hasher = make_hasher(threads=1, queue_limit=3)
+        hasher = make_hasher(processes=1, queue_limit=3)
+        held = await Held.of(hasher, 1)
         calls = [asyncio.ensure_future(hasher.hash(GOOD)) for _ in range(4)]
-        await asyncio.sleep(0)
-        hasher.close()
+        await until(lambda: hasher.waiting == 3)
+        closing = asyncio.ensure_future(hasher.close())
+        held.let_go()
+        await closing
         assert len(await asyncio.gather(*calls)) == 4
+        assert not lives(held.pids[0])
+
+
+class TestProcesses:
+    async def test_one_that_dies_fails_its_job_alone(self):
+        hasher = make_hasher(processes=1, queue_limit=1)
+        held = await Held.of(hasher, 1)
+        first, second = (asyncio.ensure_future(hasher.hash(GOOD)) for _ in range(2))
+        await until(lambda: hasher.running)
+        os.kill(held.pids[0], signal.SIGKILL)
+        with pytest.raises(ServerBusy, match="could not be checked"):
+            await first
+        assert (await hasher.verify(GOOD, await second)).ok
+        assert (hasher.running, hasher.waiting) == (0, 0)
+        await hasher.close()
+
+    async def test_one_that_died_while_it_rested(self):
+        hasher = make_hasher(processes=1, queue_limit=1)
+        held = await Held.of(hasher, 1)
+        os.kill(held.pids[0], signal.SIGKILL)
+        await until(lambda: not lives(held.pids[0]))
+        with pytest.raises(ServerBusy):
+            await hasher.hash(GOOD)
+        assert await hasher.hash(GOOD)
+        await hasher.close()
+
+    async def test_idle_ones_end(self):
+        hasher = make_hasher(idle=timedelta(milliseconds=1))
+        for _ in range(2):  # and begin again
+            assert await hasher.hash(GOOD)
+            await until(lambda: not hasher._resting and not hasher._endings)
+        assert sorted(hasher._cores, key=str) == sorted(_cores_for(2), key=str)
+        await hasher.close()
+
+    async def test_a_signal_for_all_processes_of_the_server_is_for_the_server(self):
+        """Threat: Ctrl-C, or a stop by systemd, that fails the sign-ins which the server would let end."""
+        hasher = make_hasher(processes=1, queue_limit=1)
+        held = await Held.of(hasher, 1)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            os.kill(held.pids[0], number)
+        call = asyncio.ensure_future(hasher.hash(GOOD))
+        held.let_go()
+        assert (await hasher.verify(GOOD, await call)).ok
+        assert [process._process.pid for process in hasher._resting] == held.pids
+        await hasher.close()
+
+    async def test_they_have_none_of_the_servers_secrets(self, monkeypatch):
+        monkeypatch.setenv("WATCHWORD_MASTER_KEY", "k1:c2VjcmV0")
+        hasher = make_hasher(processes=1)
+        held = await Held.of(hasher, 1)
+        assert b"WATCHWORD_" not in told(held.pids[0], "environ")
+        assert GOOD.encode() not in told(held.pids[0], "cmdline")
+        held.let_go()
+        await hasher.close()
+
+    async def test_they_step_back(self):
+        hasher = make_hasher(processes=1)
+        held = await Held.of(hasher, 1)
+        assert os.getpriority(os.PRIO_PROCESS, held.pids[0]) == 19
+        held.let_go()
+        await hasher.close()
+
+    def test_each_has_its_core_if_all_cores_get_as_many(self):
+        cores = sorted(os.sched_getaffinity(0))
+        assert sorted(_cores_for(2 * len(cores))) == sorted(cores * 2)
+        assert _cores_for(len(cores) + 1) == [None] * (len(cores) + 1) or len(cores) == 1
+
+    def test_none_is_left_behind_by_a_server_that_is_killed(self):
+        script = """
+import asyncio, os
+from watchword.server.config import Argon2Parameters
+from watchword.server.passwords import PasswordHasher
+async def main():
+    cost = Argon2Parameters(memory_kib=8, time=1, allow_weak=True)
+    hasher = PasswordHasher(cost, processes=1, queue_limit=1, randomness=os.urandom)
+    await hasher.hash("a password")
+    print(hasher._resting[0]._process.pid, flush=True)
+    await asyncio.Event().wait()
+asyncio.run(main())
+"""
+        with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as server:
+            pid = int(server.stdout.readline())
+            assert lives(pid)
+            server.kill()
+        asyncio.run(until(lambda: not lives(pid)))

@@ -215,6 +215,12 @@ def test_delays_grow_from_a_second_to_half_a_day_and_a_hundred_failures_take_a_m
     assert counters.clock.now - begin > timedelta(days=30)
 
 
+def test_a_limit_may_leak_by_the_microsecond(counters: Counters):
+    counter = [Counter(b"\x03", Limit(Kind.TOTAL, 1_000_000, timedelta(microseconds=60), SECOND))]
+    assert counters.reserve(counter).keys == [b"\x03"]
+    counters.give_back(counter, succeeded=True)
+
+
 def test_spent_counters_are_dropped_and_too_many_are(counters: Counters, sql):
     """Of a flood of names those stay that failed most: trying others makes nobody's tries forgotten.
 

@@ -1,7 +1,11 @@
 """Sign-ins that meet a change of the account after the password was found right, and before the session is there."""
 
-from collections.abc import Callable
+import os
+import signal
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -63,6 +67,54 @@ def test_what_was_changed_meanwhile_counts(watchword: Client, watchword_server: 
 def test_what_has_nothing_to_do_with_it_does_not(watchword: Client, watchword_server: LocalServer, ana, sql, changes):
     tokens = while_changing(watchword_server, sql, ana, changes, lambda: watchword.sign_in("ana", password=PASSWORD))
     assert watchword.tokens.introspect(tokens.access_token).active
+
+
+def children(pid: int) -> list[int]:
+    return [
+        int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
+    ]
+
+
+@contextmanager
+def no_hashes() -> Iterator[None]:
+    """Stop the processes in which the servers of this test have passwords hashed."""
+    pids = [
+        pid
+        for server in children(os.getpid())
+        for pid in children(server)
+        if b"hash_process" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
+    assert pids
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+def test_a_key_that_is_revoked_while_a_password_is_hashed_signs_nothing(watchword: Client, ana: User, sql):
+    watchword.sign_in("ana", password=PASSWORD)
+    with ThreadPoolExecutor(1) as thread, no_hashes():
+        signing_in = thread.submit(watchword.sign_in, "ana", password=PASSWORD)
+        seconds_until(lambda: bool(sql("SELECT key FROM sign_in_counters WHERE pending > 0")), within=20)
+        watchword.tokens.rotate_signing_key(revoke_current=True)
+        assert not signing_in.done()
+    assert watchword.tokens.introspect(signing_in.result().access_token).active
+
+
+def test_a_success_is_counted_with_its_session(watchword: Client, ana: User, sql):
+    for _ in range(3):
+        with pytest.raises(SignInRefusedError):
+            watchword.sign_in("ana", password="wrong " + PASSWORD)
+    assert [row["pending"] for row in sql("SELECT pending FROM sign_in_counters")] == [0, 0]
+    before = sql("SELECT key, debt_time FROM sign_in_counters ORDER BY key")
+    watchword.sign_in("ana", password=PASSWORD)
+    account, total = sql("SELECT debt_time, pending, free_time <= now() AS is_free FROM sign_in_counters ORDER BY key")
+    assert account["debt_time"] < before[0]["debt_time"], "an account's failures end with a success"
+    assert total["debt_time"] == before[1]["debt_time"], "those of all together leak away"
+    assert (account["pending"], total["pending"]) == (0, 0)
 
 
 def test_a_session_and_its_event_hold_all_that_was_said(watchword: Client, ana: User, sql):

@@ -47,7 +47,7 @@ from watchword.server.listening import bind
 from watchword.server.listings import LIST_IS_KEPT, Listings
 from watchword.server.node_cache import NodeCache
 from watchword.server.observing import Observing, Parts, observing
-from watchword.server.passwords import PasswordHasher, PasswordPolicy
+from watchword.server.passwords import PasswordHasher
 from watchword.server.permissions.standing import Standing
 from watchword.server.pipeline import Pipeline
 from watchword.server.plans import Plans
@@ -218,12 +218,11 @@ def _own_services(stack: AsyncExitStack, parts: _Parts) -> list[grpc.GenericRpcH
     stack.push_async_callback(authenticator.close)
     passwords = PasswordHasher(
         config.argon2,
-        policy=PasswordPolicy(),
         randomness=randomness,
-        threads=config.hash_threads,
+        processes=config.hash_threads,
         queue_limit=config.hash_queue,
     )
-    stack.callback(passwords.close)
+    stack.push_async_callback(passwords.close)
     keeper = SessionKeeper(
         signing,
         access_tokens,

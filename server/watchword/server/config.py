@@ -246,7 +246,7 @@ SETTINGS: Mapping[str, Setting] = {
         "180 days.",
     ),
     "WATCHWORD_HASH_THREADS": Setting(
-        "hash_threads", _number(1, 256), "Password hashes computed at a time. Default 2."
+        "hash_threads", _number(1, 256), "Password hashes computed at a time, by processes of their own. Default 2."
     ),
     "WATCHWORD_HASH_QUEUE": Setting(
         "hash_queue", _number(0, 100_000), "Password hashes that may wait; more are refused at once. Default 32."

@@ -18,7 +18,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Callable, Iterable, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from typing import Final, Self
 
 from cryptography.exceptions import InvalidTag
@@ -30,6 +30,8 @@ KEY_BYTES: Final = 32
 
 _VERSION: Final = 1
 _NONCE_BYTES: Final = 12
+_PURPOSES: Final = 64
+"""Whose keys are kept."""
 _TAG_BYTES: Final = 16
 _KEY_ID = re.compile(r"[A-Za-z0-9_-]{1,32}")
 
@@ -129,13 +131,15 @@ class Keyring:
     long as anything is sealed under it.
     """
 
-    __slots__ = ("_keys", "_primary", "_randomness")
+    __slots__ = ("_derive", "_keys", "_primary", "_randomness")
 
     def __init__(self, keys: Mapping[str, bytes], *, randomness: Randomness) -> None:
         # The first step of HKDF, without a salt, is the same for all purposes and taken once.
         self._keys = {key_id: hmac.digest(bytes(KEY_BYTES), key, "sha256") for key_id, key in keys.items()}
         self._primary = next(iter(self._keys))
         self._randomness = randomness
+        # Most purposes are always the same ones; of answers each call has its own.
+        self._derive = lru_cache(_PURPOSES)(self._derived)
 
     @staticmethod
     def generate(randomness: Randomness) -> str:
@@ -191,7 +195,7 @@ class Keyring:
             raise ValueError("a MAC has 16 to 64 bytes")
         return hashlib.blake2b(message, key=self._derive(key_id, f"mac/{purpose}"), digest_size=length).digest()
 
-    def _derive(self, key_id: str, info: str) -> bytes:
+    def _derived(self, key_id: str, info: str) -> bytes:
         try:
             extracted = self._keys[key_id]
         except KeyError:

@@ -36,7 +36,8 @@ class Attempt:
     """A sign-in that may look at the password."""
 
     def __init__(self, counters: Sequence[Counter]) -> None:
-        self._counters = counters
+        self.counters = counters
+        """For who counts the success by a statement of their own (storage.sign_ins.BEGIN), and says nothing here."""
         self.has_succeeded = False
 
     def succeed(self) -> None:
@@ -45,7 +46,7 @@ class Attempt:
 
     async def fail(self, tx: Tx) -> list[str]:
         """Count it as failed, with the transaction; return the names of the limits that it is the first to reach."""
-        failed = await tx.sign_in_counters.fail(self._counters) if self._counters else []
+        failed = await tx.sign_in_counters.fail(self.counters) if self.counters else []
         return [Kind(row.key[0]).name.lower() for row in failed if row.reached]
 
 

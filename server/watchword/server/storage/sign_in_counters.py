@@ -7,14 +7,14 @@ take the rows in the order of their keys, so that none waits for one that waits 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import TYPE_CHECKING
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import bindparam, delete, func, select, text
 
 from watchword.server.sign_in_limits import LEASE, Limit
 from watchword.server.storage import tables as t
-from watchword.server.storage.statement import Statement
+from watchword.server.storage.statement import Statement, array
 
 if TYPE_CHECKING:
     from watchword.server.storage.transaction import Reader
@@ -24,13 +24,13 @@ MAX_ROWS = 1_000_000
 
 _c = t.sign_in_counters.c
 _ASKED = """
-    WITH asked AS MATERIALIZED (
+    asked AS MATERIALIZED (
         SELECT key, failures, leak, first_delay, max_delay, resets
         FROM unnest(
             CAST(:keys AS bytea[]), CAST(:failures AS int[]), CAST(:leaks AS interval[]),
             CAST(:first_delays AS interval[]), CAST(:max_delays AS interval[]), CAST(:resets AS bool[])
         ) AS asked (key, failures, leak, first_delay, max_delay, resets)
-    ), """
+    )"""
 # Not :now, which for another server, or a call that had to wait for its connection, may be a moment to come.
 _LONG_AGO = "to_timestamp(0)"
 # Of a row `c` at the time :now.
@@ -43,8 +43,7 @@ _OF_KEY = "(SELECT {} FROM asked WHERE asked.key = c.key)"
 # Looked at first, which writes nothing: refusals are many. The look may be out of date, so the row itself decides.
 _RESERVE = Statement(
     text(f"""
-    {_ASKED}
-    seen AS MATERIALIZED (
+    WITH {_ASKED}, seen AS MATERIALIZED (
         SELECT c.free_time, {_ADMITS.format(leak="a.leak", failures="a.failures")} AS admits
         FROM asked a JOIN sign_in_counters c USING (key)
     ), reserved AS (
@@ -64,13 +63,12 @@ _RESERVE = Statement(
 )
 _LOCKED = """
     locked AS MATERIALIZED (
-        SELECT key FROM sign_in_counters WHERE key = ANY (CAST(:keys AS bytea[])) ORDER BY key FOR UPDATE
+        SELECT key FROM sign_in_counters WHERE {when} AND key = ANY (CAST(:keys AS bytea[])) ORDER BY key FOR UPDATE
     )"""
 _LEFT = f"greatest({_PENDING} - 1, 0)"
 _FAIL = Statement(
     text(f"""
-    {_ASKED}
-    {_LOCKED}
+    WITH {_ASKED}, {_LOCKED.format(when="true")}
     UPDATE sign_in_counters c
     SET pending = {_LEFT},
         free_time = CASE
@@ -83,18 +81,19 @@ _FAIL = Statement(
     RETURNING c.key, {_COUNT.format(debt_time=_DEBT_TIME, pending="c.pending")} = a.failures AS reached
     """)  # noqa: S608  # of constants
 )
-_GIVE_BACK = Statement(
-    text(f"""
-    {_ASKED}
-    {_LOCKED}
+_GIVEN_BACK = f"""
     UPDATE sign_in_counters c
     SET pending = {_LEFT},
-        debt_time = CASE WHEN :succeeded AND a.resets THEN :now + {_LEFT} * a.leak ELSE c.debt_time - a.leak END,
-        free_time = CASE WHEN :succeeded AND a.resets THEN {_LONG_AGO} ELSE c.free_time END
+        debt_time = CASE WHEN {{succeeded}} AND a.resets THEN :now + {_LEFT} * a.leak ELSE c.debt_time - a.leak END,
+        free_time = CASE WHEN {{succeeded}} AND a.resets THEN {_LONG_AGO} ELSE c.free_time END
     FROM asked a JOIN locked USING (key)
     WHERE c.key = a.key
-    """)  # noqa: S608  # of constants
+"""  # noqa: S608  # of constants
+_GIVE_BACK = Statement(
+    text(f"WITH {_ASKED}, {_LOCKED.format(when='true')} {_GIVEN_BACK.format(succeeded=':succeeded')}")
 )
+SUCCEED: Final = f"{_ASKED}, {_LOCKED}, given_back AS ({_GIVEN_BACK.format(succeeded='true')})"
+"""Count a reserved attempt as succeeded, in a statement that does more: `when` something of that came about."""
 _FORGET = Statement(text("DELETE FROM sign_in_counters WHERE key = ANY (CAST(:keys AS bytea[]))"))
 # Rows that somebody holds are left for the next time: whoever waits here could be waited for.
 _DROP_SPENT = Statement(
@@ -146,16 +145,16 @@ class SignInCounters:
 
     async def reserve(self, counters: Sequence[Counter]) -> Reserved:
         """Reserve one attempt with all counters. With a race some of them may have been reserved, and others not."""
-        values = {**_values(counters), "now": self._reader.now, "lease_time": self._reader.now + LEASE}
+        values = {**values_of(counters), "now": self._reader.now, "lease_time": self._reader.now + LEASE}
         return await self._reader.one(Reserved, _RESERVE, **values) or Reserved([], None)
 
     async def fail(self, counters: Sequence[Counter]) -> list[Failed]:
         """Count a reserved attempt as failed."""
-        return await self._reader.all(Failed, _FAIL, **_values(counters), now=self._reader.now)
+        return await self._reader.all(Failed, _FAIL, **values_of(counters), now=self._reader.now)
 
     async def give_back(self, counters: Sequence[Counter], *, succeeded: bool) -> None:
         """Count a reserved attempt no longer; a success also ends the failures before it, where the limit says so."""
-        await self._reader.run(_GIVE_BACK, **_values(counters), now=self._reader.now, succeeded=succeeded)
+        await self._reader.run(_GIVE_BACK, **values_of(counters), now=self._reader.now, succeeded=succeeded)
 
     async def forget(self, keys: Sequence[bytes]) -> None:
         """Begin anew."""
@@ -170,13 +169,18 @@ class SignInCounters:
         return dropped
 
 
-def _values(counters: Sequence[Counter]) -> dict[str, object]:
+def values_of(counters: Sequence[Counter]) -> dict[str, object]:
+    """Give the parameters for some counters."""
     limits = [counter.limit for counter in counters]
     return {
-        "keys": [counter.key for counter in counters],
-        "failures": [limit.failures for limit in limits],
-        "leaks": [limit.leak for limit in limits],
-        "first_delays": [limit.first_delay for limit in limits],
-        "max_delays": [limit.max_delay for limit in limits],
-        "resets": [limit.resets for limit in limits],
+        "keys": array(f"\\x{counter.key.hex()}" for counter in counters),
+        "failures": array(limit.failures for limit in limits),
+        "leaks": array(_interval(limit.leak) for limit in limits),
+        "first_delays": array(_interval(limit.first_delay) for limit in limits),
+        "max_delays": array(_interval(limit.max_delay) for limit in limits),
+        "resets": array(str(limit.resets) for limit in limits),
     }
+
+
+def _interval(some: timedelta) -> str:
+    return f"{some // timedelta(microseconds=1)} us"  # PostgreSQL takes no seconds such as 1e-05

@@ -1,0 +1,70 @@
+"""A process that hashes passwords and does nothing else: `passwords.py` starts it and asks it.
+
+One hash keeps a processor busy for 20 ms. A thread of the server would do that beside those that answer other calls,
+and take Python's lock from them whenever it begins and ends; and of a thread neither the memory comes back nor the
+damage is bounded if a library for a foreign format fails.
+
+Each line of the input is a job as JSON, and each line of the output its outcome. The first line is no job: it says
+what a hash costs. The input's end is the only end: signals that reach all processes of a terminal or a unit of systemd
+are for the server, which lets those that wait for a hash have it. It has no settings, no keys and no connection.
+"""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from watchword.server.config import Argon2Parameters
+from watchword.server.hashing import Hashing
+from watchword.server.password_policy import PasswordPolicy
+
+_NICENESS: Final = 19
+"""Whoever signs in waits for a hash anyway; a storm of sign-ins shall not make every other answer late."""
+
+
+def _jobs(hashing: Hashing) -> Mapping[str, Callable[[Mapping[str, Any]], Mapping[str, Any]]]:
+    policy = PasswordPolicy()
+
+    def make(job: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"hash": hashing.hash(job["password"], bytes.fromhex(job["salt"]))}
+
+    def check_and_make(job: Mapping[str, Any]) -> Mapping[str, Any]:
+        rule = policy.broken_rule(job["password"], own_words=job["own_words"])
+        return make(job) if rule is None else {"broken_rule": rule}
+
+    def verify(job: Mapping[str, Any]) -> Mapping[str, Any]:
+        verdict = hashing.verify(job["password"], job["stored"], decoy=job["decoy"])
+        return {"unreadable": True} if verdict is None else {"ok": verdict.ok, "rehash": verdict.rehash}
+
+    return {"make": make, "check_and_make": check_and_make, "verify": verify}
+
+
+def _settle(core: int | None) -> None:
+    """Step back behind all others, and keep to one core if told so."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    os.nice(_NICENESS)
+    if core is not None:
+        os.sched_setaffinity(0, {core})
+
+
+def main() -> None:
+    """Answer job after job until the input ends."""
+    lines, answers = sys.stdin.buffer, sys.stdout.buffer
+    told = json.loads(lines.readline())
+    _settle(told["core"])
+    jobs = _jobs(Hashing(Argon2Parameters(**told["parameters"])))
+    try:
+        for line in lines:
+            job = json.loads(line)
+            answers.write(json.dumps(jobs[job["do"]](job)).encode() + b"\n")
+            answers.flush()
+    except Exception as error:  # noqa: BLE001
+        # Threat: a traceback, or the error's text, that quotes the password.
+        sys.exit(f"A process that hashes passwords ends: {type(error).__name__}")
+
+
+if __name__ == "__main__":
+    main()

@@ -11,11 +11,12 @@ turns, and each figure is the median of its rounds.
 
 The limit of IntrospectToken is one SELECT by primary key behind bare grpc.aio, that of RefreshSession one INSERT with
 its commit, in the same process layout and on the same durable PostgreSQL. A bare service authenticates nobody,
-validates nothing, records no event and keeps no answer for a retry. The limit of sign-ins is argon2 on all cores with
-nothing beside it; what the caller, the server and PostgreSQL do for a sign-in is done by the same cores. *In the
-storm*: beside sixteen who sign in all the time; its limit is the same without them. *Apart* is how much the larger
-median of a refused sign-in is above the smaller one: for a name that there is, one that there is not, and the right
-password.
+validates nothing, records no event and keeps no answer for a retry. The limit of sign-ins is argon2-cffi on all cores
+with nothing beside it; what the caller, the server and PostgreSQL do for a sign-in is done by the same cores, and the
+hash by libsodium. *In the storm*: beside sixteen who sign in all the time; *beside hashes alone*: beside processes that
+hash as the server's do, at the lowest priority, and nobody signs in. The limit of both is the same without them.
+*Apart* is how much the larger median of a refused sign-in is above the smaller one: for a name that there is, one that
+there is not, and the right password.
 
 The applications are called in this process, without web server and network; each request is timed in turn with those
 of the others. Their limit is the same application without a guard, and *adds* is what the p50 of a request is above
@@ -34,6 +35,9 @@ def report(settings: Settings) -> Report:
         Comparison("RefreshSession, c1", "spine.refresh.c1", "limit.insert.c1"),
         Comparison("RefreshSession, c16", "spine.refresh.c16", "limit.insert.c16", target=Target(0.5, of="limit")),
         Comparison("Sign-in with a password, c16", "spine.sign_in.c16", "limit.argon2", target=Target(0.9, of="limit")),
+        Comparison(
+            "IntrospectToken beside hashes alone, p99", "spine.introspect.hashes.p99", "spine.introspect.idle.p99"
+        ),
         Comparison("IntrospectToken in the storm, p50", "spine.introspect.storm.p50", "spine.introspect.idle.p50"),
         Comparison(
             "IntrospectToken in the storm, p99",

@@ -3,12 +3,13 @@
 import asyncio
 import itertools
 import random
+import secrets
 import statistics
 import threading
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final
 
 import psycopg
@@ -18,6 +19,10 @@ from benchmarks.results import CALLS, MILLISECONDS
 from benchmarks.spine.caller import PASSWORD
 from benchmarks.spine.stand import NAME, TOGETHER, Stand, hasher
 from watchword.client import AsyncClient, SignInRefusedError, SignInThrottledError
+from watchword.server.config import Argon2Parameters
+from watchword.server.passwords import PasswordHasher
+
+Work = Callable[[], Awaitable[object]]
 
 _THREADS: Final = 2
 _ROUNDS: Final = 5
@@ -31,7 +36,7 @@ _OUTLASTING: Final = b"UPDATE sign_in_counters SET free_time = now() + interval 
 
 
 async def measure(stand: Stand) -> None:
-    """Measure the ceiling and the storm in turn, and introspection without the storm and in it."""
+    """Measure the ceiling and the storm in turn, and introspection without the storm, beside hashes alone and in it."""
     sign_ins = Loop([stand.caller.sign_in], stand.names(), stand.meter)
     introspect = Loop([stand.caller.introspect], itertools.cycle(stand.caller.signed_in.access), stand.meter)
     seconds = max(stand.pace.seconds, 0.5)
@@ -43,12 +48,14 @@ async def measure(stand: Stand) -> None:
         stormy.append(await sign_ins.once(TOGETHER, seconds))
     stand.results.add("limit.argon2", statistics.median(ceiling), CALLS, note=f"{_THREADS} threads")
     stand.results.add_loop(f"spine.sign_in.c{TOGETHER}", median(stormy), in_flight=TOGETHER)
-    idle, beside = [], []
+    idle, hashes, beside = [], [], []
     for _ in range(rounds):
         idle.append(await introspect.once(_BESIDE, seconds))
-        async with _storm(stand):
+        async with _all_the_while(_hashes()):
+            hashes.append(await introspect.once(_BESIDE, seconds))
+        async with _all_the_while(_sign_ins(stand)):
             beside.append(await introspect.once(_BESIDE, seconds))
-    for name, timings in (("idle", idle), ("storm", beside)):
+    for name, timings in (("idle", idle), ("hashes", hashes), ("storm", beside)):
         timing = median(timings)
         stand.results.add(f"spine.introspect.{name}.p50", timing.p50_ms, MILLISECONDS)
         stand.results.add(f"spine.introspect.{name}.p99", timing.p99_ms, MILLISECONDS)
@@ -77,17 +84,34 @@ def _hashes_per_second(seconds: float) -> float:
 
 
 @asynccontextmanager
-async def _storm(stand: Stand) -> AsyncIterator[None]:
-    """Have people sign in all the while."""
-    names, is_over = stand.names(), asyncio.Event()
+async def _sign_ins(stand: Stand) -> AsyncIterator[Work]:
+    """Sign in, one person after the other."""
+    names = stand.names()
+    yield lambda: stand.caller.sign_in(next(names))
 
-    async def one_after_the_other() -> None:
+
+@asynccontextmanager
+async def _hashes() -> AsyncIterator[Work]:
+    """Have passwords verified as the server does, by processes of this one: no call, no database."""
+    made = PasswordHasher(Argon2Parameters(), processes=_THREADS, queue_limit=TOGETHER, randomness=secrets.token_bytes)
+    try:
+        yield lambda: made.verify(PASSWORD, None)
+    finally:
+        await made.close()
+
+
+@asynccontextmanager
+async def _all_the_while(works: AbstractAsyncContextManager[Work]) -> AsyncIterator[None]:
+    """Do a work sixteen times at once, again and again."""
+    is_over = asyncio.Event()
+
+    async def one_after_the_other(work: Work) -> None:
         while not is_over.is_set():
-            await stand.caller.sign_in(next(names))
+            await work()
 
-    async with asyncio.TaskGroup() as group:
+    async with works as work, asyncio.TaskGroup() as group:
         for _ in range(TOGETHER):
-            group.create_task(one_after_the_other())
+            group.create_task(one_after_the_other(work))
         await asyncio.sleep(0.1)  # until both cores have enough to do
         yield
         # Not cancelled: a sign-in whose caller has gone counts as failed.

@@ -4,9 +4,9 @@ They select from what the change gives, so that they are written if it came abou
 number of them: the writes of several calls may share a statement, and one text is sent in less time than the columns.
 """
 
-import json
-from datetime import datetime
 from typing import Final
+
+import orjson
 
 EVENTS: Final = """
     INSERT INTO events (
@@ -33,11 +33,10 @@ RESULT: Final = "SELECT epoch, CAST(CAST(pg_current_xact_id() AS text) AS bigint
 nothing, or the numbers of what was."""
 
 
+def as_json(columns: object) -> str:
+    """Write columns as JSON from which PostgreSQL makes rows."""
+    return orjson.dumps(columns, default=_text).decode()
+
+
 def _text(value: object) -> str:
-    if isinstance(value, bytes):
-        return f"\\x{value.hex()}"
-    return value.isoformat() if isinstance(value, datetime) else str(value)
-
-
-as_json = json.JSONEncoder(default=_text, separators=(",", ":")).encode
-"""Write columns as JSON from which PostgreSQL makes a row."""
+    return f"\\x{value.hex()}" if isinstance(value, bytes) else str(value)

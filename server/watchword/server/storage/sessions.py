@@ -1,7 +1,7 @@
 """Sessions: rows, and the statements on them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -24,64 +24,6 @@ EXPIRED = "expired"
 REFRESH_TOKEN_REUSED = "refresh_token_reused"  # noqa: S105  # a reason, not a token
 CREDENTIAL_CHANGED = "credential_changed"
 ACCOUNT_DISABLED = "account_disabled"
-
-_c = t.sessions.c
-_COLUMNS = t.sessions.c.keys()
-_GIVEN = [
-    name
-    for name in _COLUMNS
-    if name not in {"end_time", "end_reason", "previous_refresh_hash", "previous_refresh_time", "successor_sealed"}
-]
-_GET = Statement(select(t.sessions).where(_c.session_id == bindparam("id")))
-_LOCK = Statement(select(t.sessions).where(_c.session_id == bindparam("id")).with_for_update())
-_CREATE = Statement(insert(t.sessions).values({name: bindparam(name) for name in _GIVEN}).returning(t.sessions))
-PRESENTED = Statement(
-    select(
-        t.sessions.c.end_time,
-        t.sessions.c.expire_time,
-        t.users.c.status.label("user_status"),
-        t.signing_keys.c.revoke_time.label("key_revoke_time"),
-        EPOCH,
-        HORIZON,
-    )
-    .join_from(t.sessions, t.users)
-    .outerjoin(t.signing_keys, t.signing_keys.c.kid == bindparam("kid"))
-    .where(_c.session_id == bindparam("id"), _c.user_id == bindparam("user_id"))
-)
-"""What an access token of a session, signed by a key, depends on; the columns of `Presented`."""
-STANDING = Statement(
-    select(t.sessions, CURRENT_KID, EPOCH, HORIZON).where(
-        _c.session_id == any_(bindparam("ids", type_=ARRAY(t.sessions.c.session_id.type)))
-    )
-)
-"""Sessions as they stand, and what tokens for them are made with; the columns of `Standing`."""
-# Nothing happens to a session if anybody was faster: who exchanged the token, or ended the session.
-ROTATE = Statement(
-    text(f"""
-WITH rotated AS (
-    UPDATE sessions SET refresh_generation = rotation.generation, refresh_hash = rotation.new_hash,
-        previous_refresh_hash = refresh_hash, previous_refresh_time = rotation.now,
-        successor_sealed = rotation.successor_sealed, last_active_time = rotation.now,
-        idle_expire_time = rotation.idle_expire_time
-    FROM jsonb_to_recordset(CAST(:rotations AS jsonb)) AS rotation (
-        number int, id uuid, now timestamptz, used_hash bytea, new_hash bytea, generation int, successor_sealed bytea,
-        idle_expire_time timestamptz
-    )
-    WHERE session_id = rotation.id AND refresh_hash = rotation.used_hash AND end_time IS NULL
-    RETURNING rotation.number
-),
-event AS ({EVENTS.format(change="rotated", payload="event.payload")} WHERE event.number = rotated.number),
-answer AS ({ANSWERS.format(change="rotated")} WHERE answer.number = rotated.number)
-{RESULT}, ARRAY(SELECT number FROM rotated) FROM deployment
-""")  # noqa: S608 - constants
-)
-"""Exchange the newest refresh tokens of sessions that have not ended, with the events and answers of the calls."""
-_END_ALL = Statement(
-    update(t.sessions)
-    .where(_c.user_id == bindparam("of_user"), _c.end_time.is_(None), _c.session_id.is_distinct_from(bindparam("keep")))
-    .values(end_time=bindparam("now"), end_reason=bindparam("reason"))
-    .returning(_c.session_id)
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +82,62 @@ class Standing:
     def of(cls, row: Sequence[Any]) -> "Standing":
         """Read a row of STANDING."""
         *columns, kid, epoch, horizon = row
-        return cls(Session(**dict(zip(_COLUMNS, columns, strict=True))), kid, epoch, horizon)
+        return cls(Session(*columns), kid, epoch, horizon)
+
+
+_c = t.sessions.c
+_NOT_GIVEN = {"end_time", "end_reason", "previous_refresh_hash", "previous_refresh_time", "successor_sealed"}
+_GIVEN = [column.name for column in _c if column.name not in _NOT_GIVEN]
+_GET = Statement(select(t.sessions).where(_c.session_id == bindparam("id")))
+_LOCK = Statement(select(t.sessions).where(_c.session_id == bindparam("id")).with_for_update())
+_CREATE = Statement(insert(t.sessions).values({name: bindparam(name) for name in _GIVEN}).returning(t.sessions))
+PRESENTED = Statement(
+    select(
+        t.sessions.c.end_time,
+        t.sessions.c.expire_time,
+        t.users.c.status.label("user_status"),
+        t.signing_keys.c.revoke_time.label("key_revoke_time"),
+        EPOCH,
+        HORIZON,
+    )
+    .join_from(t.sessions, t.users)
+    .outerjoin(t.signing_keys, t.signing_keys.c.kid == bindparam("kid"))
+    .where(_c.session_id == bindparam("id"), _c.user_id == bindparam("user_id"))
+)
+"""What an access token of a session, signed by a key, depends on; the columns of `Presented`."""
+STANDING = Statement(
+    select(*(_c[each.name] for each in fields(Session)), CURRENT_KID, EPOCH, HORIZON).where(
+        _c.session_id == any_(bindparam("ids", type_=ARRAY(t.sessions.c.session_id.type)))
+    )
+)
+"""Sessions as they stand, and what tokens for them are made with; the columns of `Standing`."""
+# Nothing happens to a session if anybody was faster: who exchanged the token, or ended the session.
+ROTATE = Statement(
+    text(f"""
+WITH rotated AS (
+    UPDATE sessions SET refresh_generation = rotation.generation, refresh_hash = rotation.new_hash,
+        previous_refresh_hash = refresh_hash, previous_refresh_time = rotation.now,
+        successor_sealed = rotation.successor_sealed, last_active_time = rotation.now,
+        idle_expire_time = rotation.idle_expire_time
+    FROM jsonb_to_recordset(CAST(:rotations AS jsonb)) AS rotation (
+        number int, id uuid, now timestamptz, used_hash bytea, new_hash bytea, generation int, successor_sealed bytea,
+        idle_expire_time timestamptz
+    )
+    WHERE session_id = rotation.id AND refresh_hash = rotation.used_hash AND end_time IS NULL
+    RETURNING rotation.number
+),
+event AS ({EVENTS.format(change="rotated", payload="event.payload")} WHERE event.number = rotated.number),
+answer AS ({ANSWERS.format(change="rotated")} WHERE answer.number = rotated.number)
+{RESULT}, ARRAY(SELECT number FROM rotated) FROM deployment
+""")  # noqa: S608 - constants
+)
+"""Exchange the newest refresh tokens of sessions that have not ended, with the events and answers of the calls."""
+_END_ALL = Statement(
+    update(t.sessions)
+    .where(_c.user_id == bindparam("of_user"), _c.end_time.is_(None), _c.session_id.is_distinct_from(bindparam("keep")))
+    .values(end_time=bindparam("now"), end_reason=bindparam("reason"))
+    .returning(_c.session_id)
+)
 
 
 class Sessions:

@@ -465,7 +465,7 @@ class TestAdmission:
 
 
 class TestProcesses:
-    async def test_one_that_dies_fails_its_job_alone(self):
+    async def test_one_that_dies_fails_its_job_alone(self, capsys):
         hasher = make_hasher(processes=1, queue_limit=1)
         held = await Held.of(hasher, 1)
         first, second = (asyncio.ensure_future(hasher.hash(GOOD)) for _ in range(2))
@@ -476,15 +476,17 @@ class TestProcesses:
         assert (await hasher.verify(GOOD, await second)).ok
         assert (hasher.running, hasher.waiting) == (0, 0)
         await hasher.close()
+        logged = capsys.readouterr()
+        assert "has died" in logged.out + logged.err
+        assert GOOD not in logged.out + logged.err
 
-    async def test_one_that_died_while_it_rested(self):
+    async def test_one_that_died_while_it_rested_is_replaced(self):
         hasher = make_hasher(processes=1, queue_limit=1)
         held = await Held.of(hasher, 1)
         os.kill(held.pids[0], signal.SIGKILL)
-        await until(lambda: not lives(held.pids[0]))
-        with pytest.raises(ServerBusy):
-            await hasher.hash(GOOD)
+        await until(lambda: not hasher._resting[0].is_there)
         assert await hasher.hash(GOOD)
+        assert [process._process.pid for process in hasher._resting] != held.pids
         await hasher.close()
 
     async def test_idle_ones_end(self):

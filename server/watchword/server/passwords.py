@@ -23,7 +23,8 @@ from watchword.server.hashing import SALT_BYTES, Verdict, phc_string
 from watchword.server.identifiers import Randomness
 
 _COMMAND: Final = (sys.executable, "-m", "watchword.server.hash_process")
-_IDLE: Final = timedelta(minutes=1)
+_IDLE: Final = timedelta(minutes=10)
+"""To start a process takes a tenth of a second, and a few milliseconds of everybody's."""
 
 log = structlog.get_logger()
 
@@ -146,10 +147,12 @@ class PasswordHasher:
     async def _run(self, job: dict[str, Any]) -> dict[str, Any]:
         process = None
         try:
-            process = self._resting.pop() if self._resting else await self._start()
+            process = await self._next()
             outcome = await process.do(job)
-        except (OSError, EOFError):
-            log.exception("A process that hashes passwords has died, or cannot be started.")
+        except (OSError, EOFError) as error:
+            # Threat: a traceback on a terminal shows variables, and the job has the password.
+            text = "A process that hashes passwords has died, or cannot be started."
+            log.error(text, error=type(error).__name__)  # noqa: TRY400
             if process is not None:
                 await self._end(process)
             raise ServerBusy(
@@ -159,7 +162,13 @@ class PasswordHasher:
         process.rest(self._idle.total_seconds(), self._dismiss)
         return outcome
 
-    async def _start(self) -> "_HashProcess":
+    async def _next(self) -> "_HashProcess":
+        """Give a process that rests, or a new one."""
+        while self._resting:
+            process = self._resting.pop()
+            if process.is_there:
+                return process
+            await self._end(process)
         core = self._cores.pop()
         try:
             return await _HashProcess.start(self._parameters, core)
@@ -217,6 +226,11 @@ class _HashProcess:
         started = cls(process, core)
         started._write({"parameters": asdict(parameters), "core": core})
         return started
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it has not ended, as far as is known."""
+        return self._process.returncode is None
 
     async def do(self, job: Mapping[str, Any]) -> dict[str, Any]:
         """Have one job done.

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from zxcvbn import zxcvbn
 
-from watchword.server import hashing
+from watchword.server import hashing, passwords
 from watchword.server.config import Argon2Parameters
 from watchword.server.errors import PasswordRefused, ServerBusy, ShuttingDown
 from watchword.server.hashing import SALT_BYTES, Hashing, Verdict, phc_string
@@ -497,6 +497,39 @@ class TestProcesses:
         assert sorted(hasher._cores, key=str) == sorted(_cores_for(2), key=str)
         await hasher.close()
 
+    async def test_one_that_is_ending_is_in_nobodys_way(self):
+        hasher = make_hasher(processes=1)
+        held = await Held.of(hasher, 1)
+        hasher._dismiss(hasher._resting[0])
+        assert await hasher.hash(GOOD), "by another one: this one is stopped, and cannot end"
+        held.let_go()
+        await hasher.close()
+        assert not lives(held.pids[0])
+
+    @pytest.mark.parametrize(("limit", "call"), [("_JOB_SECONDS", "hash"), ("_END_SECONDS", "close")])
+    async def test_one_that_hangs_is_killed(self, monkeypatch, limit, call):
+        monkeypatch.setattr(passwords, limit, 0.05)
+        hasher = make_hasher(processes=1)
+        held = await Held.of(hasher, 1)
+        if call == "hash":
+            with pytest.raises(ServerBusy, match="could not be checked"):
+                await hasher.hash(GOOD)
+            monkeypatch.undo()
+            assert await hasher.hash(GOOD)
+        await hasher.close()
+        assert not lives(held.pids[0])
+
+    async def test_a_job_that_fails_costs_no_process_and_tells_nothing(self):
+        hasher = make_hasher(processes=1)
+        held = await Held.of(hasher, 1)
+        held.let_go()
+        with pytest.raises(RuntimeError, match="could not be hashed: UnicodeEncodeError") as caught:
+            await hasher.hash(GOOD + "\ud800")
+        assert GOOD not in str(caught.value)
+        assert await hasher.hash(GOOD)
+        assert [process._process.pid for process in hasher._resting] == held.pids
+        await hasher.close()
+
     async def test_a_signal_for_all_processes_of_the_server_is_for_the_server(self):
         """Threat: Ctrl-C, or a stop by systemd, that fails the sign-ins which the server would let end."""
         hasher = make_hasher(processes=1, queue_limit=1)
@@ -511,9 +544,10 @@ class TestProcesses:
 
     async def test_they_have_none_of_the_servers_secrets(self, monkeypatch):
         monkeypatch.setenv("WATCHWORD_MASTER_KEY", "k1:c2VjcmV0")
+        monkeypatch.setenv("PGPASSWORD", "c2VjcmV0")
         hasher = make_hasher(processes=1)
         held = await Held.of(hasher, 1)
-        assert b"WATCHWORD_" not in told(held.pids[0], "environ")
+        assert b"c2VjcmV0" not in told(held.pids[0], "environ")
         assert GOOD.encode() not in told(held.pids[0], "cmdline")
         held.let_go()
         await hasher.close()

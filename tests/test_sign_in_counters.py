@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import re
 import secrets
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -21,7 +22,7 @@ from watchword.server.config import Config
 from watchword.server.sealing import Keyring
 from watchword.server.sign_in_limits import LEASE, Kind, Limit, SignInLimits
 from watchword.server.storage.database import Database
-from watchword.server.storage.sign_in_counters import Counter, Reserved
+from watchword.server.storage.sign_in_counters import Counter, Reserved, values_of
 
 SECOND = timedelta(seconds=1)
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
@@ -219,6 +220,14 @@ def test_a_limit_may_leak_by_the_microsecond(counters: Counters):
     counter = [Counter(b"\x03", Limit(Kind.TOTAL, 1_000_000, timedelta(microseconds=60), SECOND))]
     assert counters.reserve(counter).keys == [b"\x03"]
     counters.give_back(counter, succeeded=True)
+
+
+@pytest.mark.parametrize("leak", [timedelta(microseconds=60), timedelta(hours=12), timedelta(days=400, seconds=1.5)])
+def test_times_are_written_as_every_postgresql_reads_them(leak: timedelta, sql):
+    """PostgreSQL 14 refuses numbers of more than 32 bits in an interval; here a newer one may run."""
+    (text,) = values_of([Counter(b"", Limit(Kind.TOTAL, 1, leak, leak))])["leaks"].strip('{"}').split('","')
+    assert all(int(number) < 2**31 for number in re.findall(r"\d+", text))
+    assert sql("SELECT CAST(%s AS interval) AS it", (text,)) == [{"it": leak}]
 
 
 def test_spent_counters_are_dropped_and_too_many_are(counters: Counters, sql):

@@ -19,6 +19,7 @@ from psycopg import AsyncConnection
 from watchword.server.storage import schema
 from watchword.server.storage.database import _CONNECTION
 from watchword.server.storage.embedded import EmbeddedPostgres
+from watchword.server.storage.sign_ins import NAMED
 from watchword.server.storage.user_imports import NewUser
 from watchword.server.storage.user_lists import UserFilter
 from watchword.server.storage.users import ACTIVE, DELETED, SUSPENDED
@@ -126,6 +127,8 @@ async def test_rows_are_found_by_what_calls_name_them_by(reader: PlanReader, per
     await reader.credentials.list(user_id)
     await reader.credentials.password_of("email_key", "zoe49999@acme.example")
     await reader.credentials.password_of("username_key", "user49999")
+    for column, key in (("email_key", "zoe49999@acme.example"), ("username_key", "user49999")):
+        await reader.value(NAMED[column], key=key, now=reader.now)
     await reader.credentials.touch(user_id)
     await reader.credentials.replace_hash(user_id, old="$argon2id$", new="$argon2id$")
     session_id = person(7)

@@ -9,11 +9,17 @@ what a hash costs. The input's end is the only end: signals that reach all proce
 are for the server, which lets those that wait for a hash have it. It has no settings, no keys and no connection.
 """
 
+import signal
+
+if __name__ == "__main__":  # before all that takes time to import
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+
+import contextlib
 import ctypes
 import json
 import os
 import platform
-import signal
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -50,12 +56,11 @@ def _settle(core: int | None) -> None:
 
     Threat: a storm of sign-ins that makes every other answer late. Whoever signs in waits for a hash anyway.
     """
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
     os.nice(_NICENESS)
     _ask_for_long_slices()
     if core is not None:
-        os.sched_setaffinity(0, {core})
+        with contextlib.suppress(OSError):  # taken away from the container since the server asked which there are
+            os.sched_setaffinity(0, {core})
 
 
 class _Attributes(ctypes.Structure):
@@ -94,14 +99,17 @@ def main() -> None:
     told = json.loads(lines.readline())
     _settle(told["core"])
     jobs = _jobs(Hashing(Argon2Parameters(**told["parameters"])))
-    try:
-        for line in lines:
-            job = json.loads(line)
-            answers.write(json.dumps(jobs[job["do"]](job)).encode() + b"\n")
-            answers.flush()
-    except Exception as error:  # noqa: BLE001
-        # Threat: a traceback, or the error's text, that quotes the password.
-        sys.exit(f"A process that hashes passwords ends: {type(error).__name__}")
+    for line in lines:
+        job = json.loads(line)
+        try:
+            outcome = jobs[job["do"]](job)
+        except MemoryError:
+            sys.exit("A process that hashes passwords ends: it got no memory.")
+        except Exception as error:  # noqa: BLE001
+            # Threat: a traceback, or the error's text, that quotes the password.
+            outcome = {"failed": type(error).__name__}
+        answers.write(json.dumps(outcome).encode() + b"\n")
+        answers.flush()
 
 
 if __name__ == "__main__":

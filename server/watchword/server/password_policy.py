@@ -83,7 +83,7 @@ def _is_common(password: str) -> bool:
 
 
 def _is_guessable(text: str, repeats: int) -> bool:
-    from zxcvbn import matching, scoring  # noqa: PLC0415 - lists of 12 MiB, for a worker that is given new passwords
+    from zxcvbn import matching, scoring  # noqa: PLC0415 - lists of 12 MiB, for a process that is given new passwords
 
     if scoring.BRUTEFORCE_CARDINALITY ** len(text) * repeats < _GUESSES:
         return True

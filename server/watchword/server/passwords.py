@@ -6,10 +6,12 @@ they are needed and end when they are not, and their memory with them.
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from datetime import timedelta
@@ -17,12 +19,19 @@ from typing import Any, Final, Self
 
 import structlog
 
-from watchword.server.config import PREFIX, Argon2Parameters
+from watchword.server.config import Argon2Parameters
 from watchword.server.errors import PasswordRefused, ServerBusy, ShuttingDown
 from watchword.server.hashing import SALT_BYTES, Verdict, phc_string
 from watchword.server.identifiers import Randomness
 
-_COMMAND: Final = (sys.executable, "-m", "watchword.server.hash_process")
+# -P: no module of the folder that the server happened to be started in.
+_COMMAND: Final = (sys.executable, "-P", "-m", "watchword.server.hash_process")
+# What an interpreter needs to find its libraries. Threat: what computes on whatever somebody typed has no business with
+# the server's secrets.
+_ENVIRONMENT: Final = ("PATH", "HOME", "LANG", "LC_", "TMPDIR", "PYTHON", "VIRTUAL_ENV", "LD_", "DYLD_", "GLIBC_")
+_JOB_SECONDS: Final = 30.0
+"""No hash takes so long, even when all cores are busy with better things: a process that hangs is killed."""
+_END_SECONDS: Final = 5.0
 _IDLE: Final = timedelta(minutes=10)
 """To start a process takes a tenth of a second, and a few milliseconds of everybody's."""
 
@@ -32,7 +41,7 @@ log = structlog.get_logger()
 class PasswordHasher:
     """Has passwords hashed and verified, at most `processes` at a time, while at most `queue_limit` more wait.
 
-    Every method raises ServerBusy at once beyond that, or if the process that computed has died, and ShuttingDown
+    Every method raises ServerBusy at once beyond that, or if the process that computed has ended, and ShuttingDown
     after `close()`. A process that had nothing to do for `idle` ends.
     """
 
@@ -54,8 +63,9 @@ class PasswordHasher:
         self._dummy = phc_string(parameters, randomness(SALT_BYTES), randomness(32))
         self._capacity = processes + queue_limit
         self._turns = asyncio.Semaphore(processes)
-        self._cores = _cores_for(processes)
-        self._resting: list[_HashProcess] = []
+        self._cores = deque(_cores_for(processes))
+        # First in, first out: one that has to share its core with something busy does not get all jobs.
+        self._resting: deque[_HashProcess] = deque()
         self._tasks: set[asyncio.Task[dict[str, Any]]] = set()
         self._endings: set[asyncio.Task[None]] = set()
         self._admitted = 0
@@ -149,42 +159,47 @@ class PasswordHasher:
         try:
             process = await self._next()
             outcome = await process.do(job)
-        except (OSError, EOFError) as error:
-            # Threat: a traceback on a terminal shows variables, and the job has the password.
-            text = "A process that hashes passwords has died, or cannot be started."
+        except Exception as error:  # noqa: BLE001
+            # A closed pipe is told by many names. Threat: a traceback on a terminal shows variables, and the job has
+            # the password.
+            text = "A process that hashes passwords has died or hung, or cannot be started."
             log.error(text, error=type(error).__name__)  # noqa: TRY400
             if process is not None:
-                await self._end(process)
+                self._cores.append(process.core)
+                await process.end(kill=True)
             raise ServerBusy(
                 "The password could not be checked: try again later.", retry_after=self._retry_after
             ) from None
         self._resting.append(process)
         process.rest(self._idle.total_seconds(), self._dismiss)
+        if "failed" in outcome:
+            raise RuntimeError(f"a password could not be hashed: {outcome['failed']}")
         return outcome
 
     async def _next(self) -> "_HashProcess":
         """Give a process that rests, or a new one."""
         while self._resting:
-            process = self._resting.pop()
+            process = self._resting.popleft()
             if process.is_there:
                 return process
-            await self._end(process)
-        core = self._cores.pop()
+            self._end(process)
+        core = self._cores.popleft()
         try:
             return await _HashProcess.start(self._parameters, core)
-        except OSError:
+        except BaseException:
             self._cores.append(core)
             raise
 
     def _dismiss(self, process: "_HashProcess") -> None:
         self._resting.remove(process)
-        task = asyncio.create_task(self._end(process))
+        self._end(process)
+
+    def _end(self, process: "_HashProcess") -> None:
+        # Not when it has ended, which takes a while: whoever comes meanwhile needs one in its place.
+        self._cores.append(process.core)
+        task = asyncio.create_task(process.end())
         self._endings.add(task)
         task.add_done_callback(self._endings.discard)
-
-    async def _end(self, process: "_HashProcess") -> None:
-        await process.end()
-        self._cores.append(process.core)
 
     def _ended(self, task: asyncio.Task[dict[str, Any]]) -> None:
         self._tasks.discard(task)
@@ -220,8 +235,7 @@ class _HashProcess:
             *_COMMAND,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            # What computes on whatever somebody typed gets none of the server's secrets.
-            env={name: value for name, value in os.environ.items() if not name.startswith(PREFIX)},
+            env={name: value for name, value in os.environ.items() if name.startswith(_ENVIRONMENT)},
         )
         started = cls(process, core)
         started._write({"parameters": asdict(parameters), "core": core})
@@ -236,14 +250,15 @@ class _HashProcess:
         """Have one job done.
 
         Raises:
-            EOFError, OSError: it has died.
+            EOFError, OSError, TimeoutError, RuntimeError: it has died, or hangs.
 
         """
         if self._timer is not None:
             self._timer.cancel()
         self._write(job)
         assert self._process.stdout is not None  # noqa: S101 - asked for above
-        line = await self._process.stdout.readline()
+        async with asyncio.timeout(_JOB_SECONDS):
+            line = await self._process.stdout.readline()
         if not line:
             raise EOFError
         outcome: dict[str, Any] = json.loads(line)
@@ -253,12 +268,17 @@ class _HashProcess:
         """Wait for the next job, and be dismissed if none comes."""
         self._timer = asyncio.get_running_loop().call_later(seconds, dismiss, self)
 
-    async def end(self) -> None:
+    async def end(self, *, kill: bool = False) -> None:
         """End it, or see that it has ended."""
         if self._timer is not None:
             self._timer.cancel()
         assert self._process.stdin is not None  # noqa: S101 - asked for above
         self._process.stdin.close()
+        if not kill:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._process.wait(), _END_SECONDS)
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
         await self._process.wait()
 
     def _write(self, message: Mapping[str, Any]) -> None:

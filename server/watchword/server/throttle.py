@@ -64,7 +64,8 @@ class Throttle:
     ) -> AbstractAsyncContextManager[Attempt]:
         """Let a sign-in through; what it costs is in the block.
 
-        One that ends without a word has failed, unless its caller gets an error that tells nothing of the password.
+        One that ends without a word has failed, unless its caller gets an error that tells nothing of the password, or
+        has counted the success together with what came of it (`Attempt.counters`).
 
         Raises:
             SignInThrottled: too many have failed before.

@@ -113,14 +113,13 @@ class SignInService:
         sealed = self._database.seal_personal(beginning.event, call, ground.key_sealed)
         told = Told(call, beginning.event, answer, sealed)
         values = begin_values(named.credential, ground.kid or "", beginning.values, attempt.counters, now)
-        return answer if await self._database.write_at_once(BEGIN, values, (told,)) else None
+        return answer if await self._database.write_at_once(BEGIN, values, (told,), may_wait=True) else None
 
     async def _named(self, column: str, key: str) -> Named | None:
         statement = NAMED[column]
         values = statement.parameters({"key": key, "now": self._database.now()})
-        for row in await self._database.gather(statement, values):
-            return Named.of(row)
-        return None
+        (row,) = await self._database.gather(statement, values)
+        return Named.of(row)
 
     async def _known_device(self, token: str, column: str, key: str) -> KnownDevice | None:
         """Recognise a device on which whom the identifier names has signed in with the password they have now.

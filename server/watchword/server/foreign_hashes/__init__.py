@@ -18,7 +18,7 @@ Threats:
 - PBKDF2 and scrypt pad a short password with NULs, so a hash of theirs cannot tell "abc" from "abc" with NULs behind
   it. That is in the hash; it ends when it is replaced.
 
-A hash was made of the bytes that were typed. Which Unicode forms of a password are tried is told in passwords.py.
+A hash was made of the bytes that were typed. Which Unicode forms of a password are tried is told in password_policy.py.
 """
 
 from watchword.server.foreign_hashes.formats import recognise

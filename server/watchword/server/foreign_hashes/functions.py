@@ -64,7 +64,7 @@ class ForeignHash:
     milliseconds: float
     """About how long it takes: an estimate by which hashes are compared."""
     matches: Callable[[bytes], bool] = field(repr=False)
-    """Whether a password, as bytes, made it. Computes: for the pool of hashing threads only."""
+    """Whether a password, as bytes, made it. Computes: for the processes that hash only."""
 
 
 def of_argon2(

@@ -271,13 +271,14 @@ class Database:
         self.on_commit(tx.change)
 
     async def write_at_once(
-        self, statement: Statement, values: Mapping[str, Any], told: Sequence[Told]
+        self, statement: Statement, values: Mapping[str, Any], told: Sequence[Told], *, may_wait: bool = False
     ) -> Collection[int]:
         """Write by one statement that holds all: the change, its events and the answers.
 
         One round trip and one transaction, where `write` takes seven trips; of one call or of several. The statement
         takes what `told` says of each under its number, the answers of those calls that have a request id, and gives
-        the epoch, the transaction's id, and what it did.
+        the epoch, the transaction's id, and what it did. `may_wait` says that it waits for rows that many calls change,
+        and transactions of several trips: then it does not take a connection from those who only ask.
 
         Returns:
             The numbers of those whose part was done; their answers have their revision.
@@ -297,8 +298,8 @@ class Database:
             if each.call.idempotency_key
         ]
         parameters = {**values, "events": as_json(events), "answers": as_json(answers)}
-        # By the pool for questions: to plan such a statement costs as much as to run it.
-        async with self._connected(self._questions) as connection:
+        # By the pool for questions if nobody waits there: to plan such a statement costs as much as to run it.
+        async with self._connected(self._pool if may_wait else self._questions) as connection:
             ((epoch, xid, found),) = await _rows(connection, statement, parameters)
         done: Collection[int] = range(len(told)) if found is True else found or ()
         if done:

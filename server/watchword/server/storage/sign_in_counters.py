@@ -1,7 +1,8 @@
 """The counters of failed sign-ins: rows, and the statements on them.
 
 What a counter does is said in sign_in_limits.py; here it is done, by single statements, so that any number of servers
-agree. Each is its own short transaction (but for a failure, which is counted in the transaction of its event), and all
+agree. Each is its own short transaction, but that a failure is counted in the transaction of its event, and the usual
+success with its session (storage.sign_ins). All
 take the rows in the order of their keys, so that none waits for one that waits for it.
 """
 
@@ -183,4 +184,5 @@ def values_of(counters: Sequence[Counter]) -> dict[str, object]:
 
 
 def _interval(some: timedelta) -> str:
-    return f"{some // timedelta(microseconds=1)} us"  # PostgreSQL takes no seconds such as 1e-05
+    # No seconds such as 1e-05, and no number beyond 32 bits, which PostgreSQL 14 takes for none.
+    return f"{some.days} days {some.seconds} s {some.microseconds} us"

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, Final, Self
 
-from sqlalchemy import bindparam, select, text
+from sqlalchemy import and_, bindparam, literal_column, select, text
 
 from watchword.server.storage import tables as t
 from watchword.server.storage.at_once import ANSWERS, EVENTS, RESULT, as_json
@@ -18,17 +18,23 @@ from watchword.server.storage.statement import Statement
 _FACTS: Final = (t.person_keys.c.key_sealed, CURRENT_KID, EPOCH, HORIZON)
 NAMED: Final = {
     column.name: Statement(
-        select(*(t.credentials.c[each.name] for each in fields(Credential)), *_FACTS)
-        .join_from(t.users, t.credentials)
-        .join(t.person_keys, isouter=True)
-        .where(column == bindparam("key"), t.credentials.c.kind == "password")
+        select(*(t.credentials.c[each.name] for each in fields(Credential)), *_FACTS).select_from(
+            t.deployment.outerjoin(t.users, column == bindparam("key"))
+            .outerjoin(
+                t.credentials,
+                and_(
+                    t.credentials.c.user_id == t.users.c.user_id, t.credentials.c.kind == literal_column("'password'")
+                ),
+            )
+            .outerjoin(t.person_keys, t.person_keys.c.user_id == t.users.c.user_id)
+        )
     )
     for column in (t.users.c.email_key, t.users.c.username_key)
 }
 """The password of who is named by a column, and what a session of theirs and a token for it are made with.
 
-One statement for whoever is named, so that the time does not tell whether they exist or have a password; and before
-the password is verified, so that there need not be another one after it. What may have changed when it is, BEGIN
+One row for whoever is named, so that the time does not tell whether they exist or have a password; and before the
+password is verified, so that there need not be another statement after it. What may have changed when it is, BEGIN
 looks at again.
 """
 
@@ -88,8 +94,10 @@ class Named:
     ground: Ground
 
     @classmethod
-    def of(cls, row: Sequence[Any]) -> Self:
-        """Read it."""
+    def of(cls, row: Sequence[Any]) -> Self | None:
+        """Read it; None if nobody is named so, or has no password."""
+        if row[0] is None:
+            return None
         return cls(Credential(*row[: -len(_FACTS)]), Ground(*row[-len(_FACTS) :]))
 
 

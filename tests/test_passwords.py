@@ -508,9 +508,9 @@ class TestProcesses:
 
     @pytest.mark.parametrize(("limit", "call"), [("_JOB_SECONDS", "hash"), ("_END_SECONDS", "close")])
     async def test_one_that_hangs_is_killed(self, monkeypatch, limit, call):
-        monkeypatch.setattr(passwords, limit, 0.05)
         hasher = make_hasher(processes=1)
         held = await Held.of(hasher, 1)
+        monkeypatch.setattr(passwords, limit, 0.05)
         if call == "hash":
             with pytest.raises(ServerBusy, match="could not be checked"):
                 await hasher.hash(GOOD)
@@ -552,10 +552,12 @@ class TestProcesses:
         held.let_go()
         await hasher.close()
 
-    async def test_they_step_back(self):
-        hasher = make_hasher(processes=1)
+    @pytest.mark.parametrize("niceness", [19, 5])
+    async def test_they_step_back(self, niceness):
+        hasher = make_hasher(processes=1, niceness=niceness)
         held = await Held.of(hasher, 1)
-        assert os.getpriority(os.PRIO_PROCESS, held.pids[0]) == 19
+        assert os.getpriority(os.PRIO_PROCESS, held.pids[0]) == niceness
+        assert os.sched_getscheduler(held.pids[0]) == os.SCHED_BATCH
         held.let_go()
         await hasher.close()
 

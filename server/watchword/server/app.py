@@ -221,6 +221,7 @@ def _own_services(stack: AsyncExitStack, parts: _Parts) -> list[grpc.GenericRpcH
         randomness=randomness,
         processes=config.hash_threads,
         queue_limit=config.hash_queue,
+        niceness=config.hash_niceness,
     )
     stack.push_async_callback(passwords.close)
     keeper = SessionKeeper(

@@ -105,6 +105,7 @@ class Config:
     known_device_lifetime: timedelta = timedelta(days=180)
     hash_threads: int = 2
     hash_queue: int = 32
+    hash_niceness: int = 19
     workers: int = 1
     pool_size: int = 16
     cache_mib: int = 256
@@ -250,6 +251,12 @@ SETTINGS: Mapping[str, Setting] = {
     ),
     "WATCHWORD_HASH_QUEUE": Setting(
         "hash_queue", _number(0, 100_000), "Password hashes that may wait; more are refused at once. Default 32."
+    ),
+    "WATCHWORD_HASH_NICENESS": Setting(
+        "hash_niceness",
+        _number(0, 19),
+        "How far password hashes step back behind all else that computes. Lower it where others keep all cores busy: "
+        "sign-ins get quicker, and in a storm of them everything else slower. Default 19.",
     ),
     "WATCHWORD_WORKERS": Setting(
         "workers",

@@ -28,7 +28,6 @@ from watchword.server.config import Argon2Parameters
 from watchword.server.hashing import Hashing
 from watchword.server.password_policy import PasswordPolicy
 
-_NICENESS: Final = 19
 _SLICE_NANOSECONDS: Final = 100_000_000
 _SETATTR: Final = {"x86_64": 314, "aarch64": 274}
 """The system call for which Python has no function, by machine (Linux, include/uapi/asm-generic/unistd.h)."""
@@ -51,13 +50,12 @@ def _jobs(hashing: Hashing) -> Mapping[str, Callable[[Mapping[str, Any]], Mappin
     return {"make": make, "check_and_make": check_and_make, "verify": verify}
 
 
-def _settle(core: int | None) -> None:
+def _settle(niceness: int, core: int | None) -> None:
     """Step back behind all others, and keep to one core if told so.
 
     Threat: a storm of sign-ins that makes every other answer late. Whoever signs in waits for a hash anyway.
     """
-    os.nice(_NICENESS)
-    _ask_for_long_slices()
+    _ask_for_long_slices(os.nice(niceness))
     if core is not None:
         with contextlib.suppress(OSError):  # taken away from the container since the server asked which there are
             os.sched_setaffinity(0, {core})
@@ -78,7 +76,7 @@ class _Attributes(ctypes.Structure):
     )
 
 
-def _ask_for_long_slices() -> None:
+def _ask_for_long_slices(niceness: int) -> None:
     """Let whoever else wakes come first at once, in return for long turns: Linux's own, from 6.12 on (EEVDF).
 
     Niceness alone says how much of a processor somebody gets, not how soon: what wakes waits for the end of a slice,
@@ -88,7 +86,7 @@ def _ask_for_long_slices() -> None:
     number = _SETATTR.get(platform.machine()) if sys.platform == "linux" else None
     if number is not None:
         wanted = _Attributes(
-            size=ctypes.sizeof(_Attributes), policy=os.SCHED_BATCH, nice=_NICENESS, runtime=_SLICE_NANOSECONDS
+            size=ctypes.sizeof(_Attributes), policy=os.SCHED_BATCH, nice=niceness, runtime=_SLICE_NANOSECONDS
         )
         ctypes.CDLL(None).syscall(number, 0, ctypes.byref(wanted), 0)
 
@@ -97,7 +95,7 @@ def main() -> None:
     """Answer job after job until the input ends."""
     lines, answers = sys.stdin.buffer, sys.stdout.buffer
     told = json.loads(lines.readline())
-    _settle(told["core"])
+    _settle(told["niceness"], told["core"])
     jobs = _jobs(Hashing(Argon2Parameters(**told["parameters"])))
     for line in lines:
         job = json.loads(line)

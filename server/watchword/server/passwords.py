@@ -52,10 +52,12 @@ class PasswordHasher:
         processes: int,
         queue_limit: int,
         randomness: Randomness,
+        niceness: int = 19,
         retry_after: timedelta = timedelta(seconds=1),
         idle: timedelta = _IDLE,
     ) -> None:
         self._parameters = parameters
+        self._niceness = niceness
         self._randomness = randomness
         self._retry_after = retry_after
         self._idle = idle
@@ -185,7 +187,7 @@ class PasswordHasher:
             self._end(process)
         core = self._cores.popleft()
         try:
-            return await _HashProcess.start(self._parameters, core)
+            return await _HashProcess.start(self._parameters, self._niceness, core)
         except BaseException:
             self._cores.append(core)
             raise
@@ -224,7 +226,7 @@ class _HashProcess:
         self.core = core
 
     @classmethod
-    async def start(cls, parameters: Argon2Parameters, core: int | None) -> Self:
+    async def start(cls, parameters: Argon2Parameters, niceness: int, core: int | None) -> Self:
         """Start one, on a core of its own or wherever it may run.
 
         Raises:
@@ -238,7 +240,7 @@ class _HashProcess:
             env={name: value for name, value in os.environ.items() if name.startswith(_ENVIRONMENT)},
         )
         started = cls(process, core)
-        started._write({"parameters": asdict(parameters), "core": core})
+        started._write({"parameters": asdict(parameters), "niceness": niceness, "core": core})
         return started
 
     @property

@@ -213,7 +213,7 @@ def relationships_unreadable(server: LocalServer):
 
 def warm_batch(place: Place) -> list[object]:
     """Ask with the database shut. The cache fills within milliseconds after the answers that it is filled from."""
-    for _ in range(5):
+    for _ in range(20):  # a busy machine may be late with that, a few times in a row
         batch(place, FAST)
         with relationships_unreadable(place.server):
             try:

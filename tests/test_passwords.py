@@ -301,6 +301,7 @@ class TestHashing:
             "$argon2id$",
             "$argon2id$v=19$m=19456,t=2,p=1$AAAA$BB",
             "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHQ$!!!!",
+            "$argon2id$v=19$m=8,t=1,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAB",
             "$argon2id$v=19$m=4294967295,t=1,p=1$c29tZXNhbHRzb21lc2FsdA$c29tZXNhbHRzb21lc2FsdA",
             "pbkdf2_sha256$600000$salt$hash",
             "$2b$12$abcdefghijklmnopqrstuv",

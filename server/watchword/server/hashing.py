@@ -24,7 +24,7 @@ from nacl.bindings import (
 from nacl.exceptions import CryptoError
 
 from watchword.server.config import Argon2Parameters
-from watchword.server.foreign_hashes import HashRefused, recognise
+from watchword.server.foreign_hashes import HashRefused, from_base64, recognise
 from watchword.server.password_policy import forms, normalize
 
 SALT_BYTES: Final = crypto_pwhash_SALTBYTES
@@ -78,7 +78,7 @@ class Hashing:
     def _is_made_of(self, stored: str, password: bytes) -> bool:
         made = argon2.extract_parameters(stored)
         if (made.type, made.version) == (argon2.Type.ID, argon2.low_level.ARGON2_VERSION):
-            salt, expected = (_from_base64(part) for part in stored.split("$")[-2:])
+            salt, expected = (from_base64(part) for part in stored.split("$")[-2:])
             cost = Argon2Parameters(
                 memory_kib=made.memory_cost, time=made.time_cost, parallelism=made.parallelism, allow_weak=True
             )
@@ -111,7 +111,3 @@ def _argon2id(password: bytes, salt: bytes, cost: Argon2Parameters, length: int)
 
 def _to_base64(some: bytes) -> str:
     return base64.b64encode(some).rstrip(b"=").decode()
-
-
-def _from_base64(text: str) -> bytes:
-    return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)

@@ -126,8 +126,8 @@ class PasswordHasher:
         """Take no more jobs, wait for those admitted, and end the processes."""
         self._closed = True
         await self._nobody_left.wait()
-        for process in self._resting:
-            await process.end()
+        while self._resting:
+            self._end(self._resting.popleft())
         await asyncio.gather(*self._endings)
 
     async def _ask(self, job: dict[str, Any]) -> dict[str, Any]:
@@ -167,8 +167,7 @@ class PasswordHasher:
             text = "A process that hashes passwords has died or hung, or cannot be started."
             log.error(text, error=type(error).__name__)  # noqa: TRY400
             if process is not None:
-                self._cores.append(process.core)
-                await process.end(kill=True)
+                self._end(process, kill=True)
             raise ServerBusy(
                 "The password could not be checked: try again later.", retry_after=self._retry_after
             ) from None
@@ -196,10 +195,10 @@ class PasswordHasher:
         self._resting.remove(process)
         self._end(process)
 
-    def _end(self, process: "_HashProcess") -> None:
+    def _end(self, process: "_HashProcess", *, kill: bool = False) -> None:
         # Not when it has ended, which takes a while: whoever comes meanwhile needs one in its place.
         self._cores.append(process.core)
-        task = asyncio.create_task(process.end())
+        task = asyncio.create_task(process.end(kill=kill))
         self._endings.add(task)
         task.add_done_callback(self._endings.discard)
 
@@ -221,7 +220,11 @@ class _HashProcess:
     """A process that hashes: one job after the other."""
 
     def __init__(self, process: asyncio.subprocess.Process, core: int | None) -> None:
+        if process.stdin is None or process.stdout is None:
+            raise AssertionError("a hashing process has both pipes")
         self._process = process
+        self._input = process.stdin
+        self._output = process.stdout
         self._timer: asyncio.TimerHandle | None = None
         self.core = core
 
@@ -258,9 +261,8 @@ class _HashProcess:
         if self._timer is not None:
             self._timer.cancel()
         self._write(job)
-        assert self._process.stdout is not None  # noqa: S101 - asked for above
         async with asyncio.timeout(_JOB_SECONDS):
-            line = await self._process.stdout.readline()
+            line = await self._output.readline()
         if not line:
             raise EOFError
         outcome: dict[str, Any] = json.loads(line)
@@ -270,12 +272,11 @@ class _HashProcess:
         """Wait for the next job, and be dismissed if none comes."""
         self._timer = asyncio.get_running_loop().call_later(seconds, dismiss, self)
 
-    async def end(self, *, kill: bool = False) -> None:
+    async def end(self, *, kill: bool) -> None:
         """End it, or see that it has ended."""
         if self._timer is not None:
             self._timer.cancel()
-        assert self._process.stdin is not None  # noqa: S101 - asked for above
-        self._process.stdin.close()
+        self._input.close()
         if not kill:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._process.wait(), _END_SECONDS)
@@ -284,8 +285,7 @@ class _HashProcess:
         await self._process.wait()
 
     def _write(self, message: Mapping[str, Any]) -> None:
-        assert self._process.stdin is not None  # noqa: S101 - asked for above
-        self._process.stdin.write(json.dumps(message).encode() + b"\n")
+        self._input.write(json.dumps(message).encode() + b"\n")
 
 
 def _cores_for(processes: int) -> list[int | None]:

@@ -59,15 +59,15 @@ class SignInService:
         device = messages.device(request.device)
         column, key = _named(request.identifier)
         named = await self._named(column, key)
-        credential = named.credential if named else None
         # Threat: finding out which accounts exist. The work is the same without one (ASVS 6.3.8).
         verdict = await self._passwords.verify(
-            request.password, credential.password_hash if credential else None, decoy=await self._decoys.of(key)
+            request.password, named.credential.password_hash if named else None, decoy=await self._decoys.of(key)
         )
-        if named is None or credential is None or not verdict.ok:
+        if named is None or not verdict.ok:
             async with self._database.write(call) as tx:
-                await _refuse(tx, attempt, credential.user_id if credential else None, device)
+                await _refuse(tx, attempt, named.credential.user_id if named else None, device)
             raise SignInRefused
+        credential = named.credential
         rehashed = await self._rehash(request.password) if verdict.rehash else ""
         audiences = list(dict.fromkeys(request.audiences)) or [self._default_audience]
         terms = Terms(credential.user_id, ["pwd"], audiences, device)

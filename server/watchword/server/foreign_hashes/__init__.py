@@ -21,7 +21,7 @@ Threats:
 A hash was made of the bytes that were typed. Which Unicode forms of a password are tried is told in password_policy.py.
 """
 
-from watchword.server.foreign_hashes.formats import recognise
+from watchword.server.foreign_hashes.formats import from_base64, recognise
 from watchword.server.foreign_hashes.functions import ForeignHash, HashRefused, Refusal
 
-__all__ = ["ForeignHash", "HashRefused", "Refusal", "recognise"]
+__all__ = ["ForeignHash", "HashRefused", "Refusal", "from_base64", "recognise"]

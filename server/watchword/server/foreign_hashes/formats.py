@@ -57,7 +57,13 @@ def _argon2(  # noqa: PLR0917  # the groups of the pattern
 ) -> ForeignHash:
     # Hashes of version 16, the first one, do not say it.
     return of_argon2(
-        kind, int(version or 16), int(memory), int(time), int(lanes), salt=_base64(salt), expected=_base64(expected)
+        kind,
+        int(version or 16),
+        int(memory),
+        int(time),
+        int(lanes),
+        salt=from_base64(salt),
+        expected=from_base64(expected),
     )
 
 
@@ -87,7 +93,7 @@ def _passlib_bcrypt_sha256_of_old(cost: str, salt: str, expected: str) -> Foreig
 
 
 def _django_pbkdf2(digest: str, rounds: str, salt: str, expected: str) -> ForeignHash:
-    return of_pbkdf2(digest, int(rounds), salt=salt.encode(), expected=_base64(expected))
+    return of_pbkdf2(digest, int(rounds), salt=salt.encode(), expected=from_base64(expected))
 
 
 def _werkzeug_pbkdf2(digest: str, rounds: str, salt: str, expected: str) -> ForeignHash:
@@ -95,11 +101,11 @@ def _werkzeug_pbkdf2(digest: str, rounds: str, salt: str, expected: str) -> Fore
 
 
 def _passlib_pbkdf2(digest: str | None, rounds: str, salt: str, expected: str) -> ForeignHash:
-    return of_pbkdf2(digest or "sha1", int(rounds), salt=_base64(salt, "./"), expected=_base64(expected, "./"))
+    return of_pbkdf2(digest or "sha1", int(rounds), salt=from_base64(salt, "./"), expected=from_base64(expected, "./"))
 
 
 def _django_scrypt(n: str, salt: str, r: str, p: str, expected: str) -> ForeignHash:
-    return of_scrypt(int(n), int(r), int(p), salt=salt.encode(), expected=_base64(expected), length=64)
+    return of_scrypt(int(n), int(r), int(p), salt=salt.encode(), expected=from_base64(expected), length=64)
 
 
 def _werkzeug_scrypt(n: str, r: str, p: str, salt: str, expected: str) -> ForeignHash:
@@ -107,7 +113,9 @@ def _werkzeug_scrypt(n: str, r: str, p: str, salt: str, expected: str) -> Foreig
 
 
 def _passlib_scrypt(exponent: str, r: str, p: str, salt: str, expected: str) -> ForeignHash:
-    return of_scrypt(1 << int(exponent), int(r), int(p), salt=_base64(salt), expected=_base64(expected), length=32)
+    return of_scrypt(
+        1 << int(exponent), int(r), int(p), salt=from_base64(salt), expected=from_base64(expected), length=32
+    )
 
 
 def _flask_security(key: str, text: str) -> ForeignHash:
@@ -117,7 +125,7 @@ def _flask_security(key: str, text: str) -> ForeignHash:
     two passwords share.
     """
     inner = recognise(text)
-    secret, limit = _base64(key), BCRYPT_BYTES if inner.scheme == "bcrypt" else None
+    secret, limit = from_base64(key), BCRYPT_BYTES if inner.scheme == "bcrypt" else None
 
     def matches(password: bytes) -> bool:
         return inner.matches(base64.b64encode(hmac.digest(secret, password, "sha512"))[:limit])
@@ -125,7 +133,7 @@ def _flask_security(key: str, text: str) -> ForeignHash:
     return replace(inner, scheme=f"hmac_sha512+{inner.scheme}", matches=matches)
 
 
-def _base64(text: str, altchars: str = "+/") -> bytes:
+def from_base64(text: str, altchars: str = "+/") -> bytes:
     """Decode base64 with padding or without, which passlib writes with other signs; strictly."""
     plain = text.rstrip("=").replace(altchars[0], "+").replace(altchars[1], "/")
     try:

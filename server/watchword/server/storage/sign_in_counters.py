@@ -2,8 +2,8 @@
 
 What a counter does is said in sign_in_limits.py; here it is done, by single statements, so that any number of servers
 agree. Each is its own short transaction, but that a failure is counted in the transaction of its event, and the usual
-success with its session (storage.sign_ins). All
-take the rows in the order of their keys, so that none waits for one that waits for it.
+success with its session (storage.sign_ins). All take the rows in the order of their keys, so that none waits for one
+that waits for it.
 """
 
 from collections.abc import Sequence
